@@ -1,0 +1,116 @@
+"""Geometry of a face in landmarks: which index is what, the rigid fit of a head, and where a network's crop lies.
+
+Landmarks are MediaPipe FaceMesh's 478 (468 of the mesh, then 5 of each iris). "Left" and "right" are the picture's.
+"""
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from models.contract import CropRule
+
+Array = npt.NDArray[np.float64]
+
+# Points that neither expression nor speech moves much: forehead, temples, nose bridge, eye corners.
+RIGID = (10, 338, 297, 332, 284, 251, 389, 356, 454, 127, 162, 21, 54, 103, 67, 109, 234, 168, 6, 197, 195, 5, 33, 263, 133, 362)
+# Closed outlines, in order.
+FACE_OVAL = (
+    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
+    152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
+)  # fmt: skip
+LIPS_INNER = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95)
+LIPS_OUTER = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146)
+EYE_LEFT = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246)
+EYE_RIGHT = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
+# From corner to corner along the upper and the lower edge of the mouth's opening.
+LIP_UPPER = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
+LIP_LOWER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
+IRIS_LEFT = (468, 469, 470, 471, 472)  # centre, then four of the rim
+IRIS_RIGHT = (473, 474, 475, 476, 477)
+EYE_CORNERS = (33, 133, 362, 263)  # outer left, inner left, inner right, outer right
+
+
+def rotation_between(source: Tensor, target: Tensor) -> Tensor:
+    """The rotation R (B×3×3) that best turns centred `source` rows into centred `target` rows: target ≈ source @ Rᵀ.
+
+    source, target: B×K×3, centred. Horn's quaternion method (Closed-form solution of absolute orientation, 1987): the
+    eigenvector of the largest eigenvalue of a symmetric 4×4 matrix, here by repeated squaring, which needs neither an SVD
+    nor a host synchronisation, and never returns a reflection.
+    """
+    m = source.transpose(1, 2) @ target  # B×3×3
+    xx, xy, xz, yx, yy, yz, zx, zy, zz = m.flatten(1).unbind(1)
+    k = torch.stack(
+        (xx + yy + zz, yz - zy, zx - xz, xy - yx,
+         yz - zy, xx - yy - zz, xy + yx, zx + xz,
+         zx - xz, xy + yx, yy - xx - zz, yz + zy,
+         xy - yx, zx + xz, yz + zy, zz - xx - yy), 1,
+    ).view(-1, 4, 4)  # fmt: skip
+    eye = torch.eye(4, dtype=k.dtype, device=k.device)
+    k = k / (k.square().sum((1, 2), keepdim=True).sqrt() + 1e-12) + eye  # shifted: all eigenvalues in [0, 2], largest kept largest
+    for _ in range(12):
+        k = k @ k
+        k = k / (k.square().sum((1, 2), keepdim=True).sqrt() + 1e-12)
+    # k is now v vᵀ: any column with weight is v; summing them with the sign of the largest diagonal entry is stable.
+    column = k.diagonal(dim1=1, dim2=2).argmax(1)
+    q = k.gather(2, column.view(-1, 1, 1).expand(-1, 4, 1)).squeeze(2)
+    return quaternion_to_rotation(q / (q.square().sum(1, keepdim=True).sqrt() + 1e-12))
+
+
+def quaternion_to_rotation(q: Tensor) -> Tensor:
+    """Unit quaternions (B×4, scalar first) as rotations B×3×3."""
+    w, x, y, z = q.unbind(1)
+    return torch.stack(
+        (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
+         2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
+         2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)), 1,
+    ).view(-1, 3, 3)  # fmt: skip
+
+
+def rigid_fit(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Scale s (B), rotation R (B×3×3) and shift t (B×3) with target ≈ s · source @ Rᵀ + t, least squares.
+
+    source, target: B×K×3 (Umeyama's similarity; the scale is the one that minimises the residual in the target).
+    """
+    mean_source, mean_target = source.mean(1, keepdim=True), target.mean(1, keepdim=True)
+    a, b = source - mean_source, target - mean_target
+    rotation = rotation_between(a, b)
+    turned = a @ rotation.transpose(1, 2)
+    scale = (turned * b).sum((1, 2)) / (a.square().sum((1, 2)) + 1e-12)
+    shift = mean_target - scale.view(-1, 1, 1) * (mean_source @ rotation.transpose(1, 2))
+    return scale, rotation, shift.squeeze(1)
+
+
+def crop_to_frame(points: npt.NDArray[np.floating], rule: CropRule, width: int, height: int) -> Array:
+    """Where the rule's square lies: 2×3, crop units ([0, 1]²) → pixels of the frame.
+
+    points: 478×≥2 in frame pixels. width, height: of the frame, used by `rule.inside`.
+    """
+    xy = np.asarray(points, np.float64)[:, :2]
+    anchors = xy[list(rule.anchors)] if rule.anchors else xy
+    axes = np.eye(2)
+    if rule.upright:
+        along = xy[[263, 362]].mean(0) - xy[[33, 133]].mean(0)
+        along /= np.linalg.norm(along)
+        axes = np.array([[along[0], -along[1]], [along[1], along[0]]])  # columns: the crop's x and y axis in the frame
+    local = anchors @ axes
+    low, high = local.min(0), local.max(0)
+    box = float((high - low).max())
+    side = rule.scale * box
+    centre = axes @ ((low + high) / 2 + np.asarray(rule.shift) * box)
+    corner = centre - axes @ np.full(2, side / 2)
+    if rule.inside:
+        side = float(max(round(min(side, width, height)), round(rule.min_scale * box), 1))
+        corner = np.round(centre - side / 2)
+        for axis, length in enumerate((width, height)):
+            if side <= length:
+                corner[axis] = np.clip(corner[axis], 0, length - side)
+    return np.concatenate([axes * side, corner[:, None]], 1)
+
+
+def to_crop_units(points: npt.NDArray[np.floating], to_frame: Array) -> Array:
+    """Landmarks in frame pixels (478×3) as crop units; z by the same scale as x."""
+    linear = to_frame[:, :2]
+    xy = (np.asarray(points, np.float64)[:, :2] - to_frame[:, 2]) @ np.linalg.inv(linear).T
+    side = np.sqrt(abs(np.linalg.det(linear)))
+    return np.concatenate([xy, np.asarray(points, np.float64)[:, 2:3] / side], 1)

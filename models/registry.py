@@ -1,0 +1,33 @@
+"""The generators by name. A network registers itself where it is defined; the registry imports its file when it is asked for."""
+
+import importlib
+from typing import Any, TypeVar
+
+from models.contract import Reenactor
+
+MODULES = {"warp": "models.warp"}
+"""Name → the module that defines it, so that asking for one network imports one network."""
+
+_classes: dict[str, type[Reenactor[Any, Any]]] = {}
+
+C = TypeVar("C", bound=type[Reenactor[Any, Any]])
+
+
+def register(cls: C) -> C:
+    """Class decorator: make the network known under its `spec.name`."""
+    _classes[cls.spec.name] = cls
+    return cls
+
+
+def names() -> list[str]:
+    """Every name that `get` knows."""
+    return sorted(MODULES | _classes)
+
+
+def get(name: str) -> type[Reenactor[Any, Any]]:
+    """The class of that name. Raises ValueError, listing the known names, for any other."""
+    if name not in _classes:
+        if name not in MODULES:
+            raise ValueError(f"unknown model {name!r}; known: {', '.join(names())}")
+        importlib.import_module(MODULES[name])
+    return _classes[name]

@@ -1,0 +1,218 @@
+"""The engine: portraits prepared once, then one driving frame after another turned into the avatar's frame.
+
+`Engine` is the whole path without threads or time of its own, so that the offline tool and the server share it.
+`EngineThread` owns the device for the server: it takes at most one newest frame a session.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from models.contract import Controls, Observation, Reenactor, map_code
+from models.face_tracker import observe, person_mask, portrait_face
+from realtime.framing import Canvas, Framing
+
+EASE_S = 1.0  # from the last pose to the neutral one after the face was lost
+CALIBRATION_S = 0.5  # how much of the driver's rest a neutral pose is the centre of
+RETURN_S = 0.2  # from the held pose back to the live one after the face came back
+
+Picture = npt.NDArray[np.uint8]  # H×W×3 RGB
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """A source picture made ready: its code on the device, and how its avatar is put on the canvas."""
+
+    appearance: Any  # the generator's AppearanceCode, batch 1
+    framing: Framing
+
+
+class Rendered(NamedTuple):
+    """One frame of an avatar."""
+
+    picture: Picture  # the canvas
+    face: bool  # False: the driver's face was lost and the pose is held or eased
+    stages_ms: dict[str, float]  # wall time of structure, transfer, decode, composite
+
+
+@dataclass
+class Avatar:
+    """One session's avatar: its portrait, its settings, and what it remembers of its driver. Touched by the engine alone,
+    but for `portrait` and `controls`, which may be replaced whole at any time, and `calibrate`."""
+
+    portrait: Portrait
+    controls: Controls = field(default_factory=Controls.default)
+    neutral: Any = None  # the driver's StructureCode at rest
+    _rest: list[Any] | None = field(default_factory=list)  # codes of a calibration under way
+    _rest_since: float | None = None
+    _provisional: bool = True  # no calibration has been completed yet
+    _shown: Any = None  # the last code that was decoded, in the source's terms
+    _shown_for: Portrait | None = None  # the portrait that it belongs to
+    _held: Any = None  # the code shown when the face was lost, or came back
+    _held_since: float | None = None
+    _face: bool = False
+
+    def calibrate(self) -> None:
+        """Take a new neutral pose from the driver's next half second."""
+        self._rest, self._rest_since = [], None
+
+    def use_neutral(self, neutral: Any) -> None:
+        """Set the neutral pose, a StructureCode of the driver, and end any calibration."""
+        self.neutral, self._rest, self._provisional = neutral, None, False
+
+
+class Engine:
+    """The path from an observation to a frame on the canvas, for one generator on one device."""
+
+    def __init__(
+        self,
+        generator: Reenactor[Any, Any],
+        device: torch.device | str = "cpu",
+        canvas: Canvas | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.generator = generator.to(device).eval()
+        self.device = torch.device(device)
+        self.canvas = canvas
+        self._clock = clock
+
+    @torch.inference_mode()
+    def prepare(self, picture: Picture) -> Portrait:
+        """A portrait from an RGB picture. Any thread may call it. Raises ValueError where there is no usable face."""
+        rule = self.generator.spec.source
+        source = observe(picture, portrait_face(picture), rule, person=person_mask(picture))
+        appearance = self.generator.encode_appearance([self._upload(source)])
+        to_frame = source.to_frame[0].numpy().astype(np.float64)
+        return Portrait(appearance, Framing(picture, to_frame, rule.size, self.canvas, self.device))
+
+    @torch.inference_mode()
+    def encode(self, observation: Observation) -> Any:
+        """The driver's structure code, for a neutral pose made by hand: `avatar.use_neutral(generator.neutral(codes))`."""
+        return self.generator.encode_structure(self._upload(observation))
+
+    @torch.inference_mode()
+    def render(self, avatar: Avatar, observation: Observation, time_s: float) -> Rendered:
+        """The avatar's frame for one observation (batch 1, on the CPU). time_s: the frame's time, which never runs backwards."""
+        generator, portrait = self.generator, avatar.portrait
+        if avatar._shown_for is not portrait:
+            avatar._shown, avatar._shown_for, avatar._held = portrait.appearance.structure, portrait, None
+        face = bool(observation.valid[0])
+        marks = [self._clock()]
+        if face:
+            structure = self.encode(observation)
+            self._calibrate(avatar, structure, time_s)
+            marks.append(self._clock())
+            structure = generator.transfer(structure, avatar.neutral, portrait.appearance, avatar.controls)
+        else:
+            marks.append(self._clock())
+            structure = portrait.appearance.structure
+        structure = self._eased(avatar, structure, face, time_s)
+        avatar._shown = structure
+        marks.append(self._clock())
+        rgb, alpha = generator.decode(portrait.appearance, structure)
+        marks.append(self._clock())
+        picture = portrait.framing.composite(rgb, alpha).cpu().numpy()
+        marks.append(self._clock())
+        names = ("structure", "transfer", "decode", "composite")
+        stages_ms = {name: 1e3 * (b - a) for name, a, b in zip(names, marks, marks[1:], strict=False)}
+        return Rendered(picture, face, stages_ms)
+
+    def _calibrate(self, avatar: Avatar, structure: Any, time_s: float) -> None:
+        """Collect the driver's rest. The very first neutral is the centre of what there is so far; a later one replaces
+        the old one once its half second is over."""
+        if avatar._rest is None:
+            return
+        if avatar._rest_since is None:
+            avatar._rest_since = time_s
+        avatar._rest.append(structure)
+        over = time_s - avatar._rest_since >= CALIBRATION_S
+        if over or avatar._provisional:
+            avatar.neutral = self.generator.neutral(avatar._rest)
+        if over:
+            avatar._rest, avatar._provisional = None, False
+
+    def _eased(self, avatar: Avatar, structure: Any, face: bool, time_s: float) -> Any:
+        """Hold the last pose when the face is lost, ease to the source's own within `EASE_S`, and back when it returns."""
+        if face != avatar._face:
+            avatar._face, avatar._held, avatar._held_since = face, avatar._shown, time_s
+        if avatar._held is None or avatar._held_since is None:
+            return structure
+        passed = (time_s - avatar._held_since) / (RETURN_S if face else EASE_S)
+        if passed >= 1:
+            avatar._held = None
+            return structure
+        smooth = torch.full((1,), passed * passed * (3 - 2 * passed), device=self.device)
+        return self.generator.blend(avatar._held, structure, smooth)
+
+    def _upload(self, observation: Observation) -> Observation:
+        return map_code(lambda tensor: tensor.to(self.device, non_blocking=True), observation)
+
+
+@dataclass
+class _Job:
+    avatar: Avatar
+    observation: Observation
+    time_s: float
+    future: "Future[Rendered]"
+
+
+class EngineThread:
+    """The one thread that owns the device. It renders the newest observation of each avatar, oldest request first."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._jobs: dict[int, _Job] = {}  # by avatar; a dict keeps the order of arrival
+        self._ready = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive() and not self._stopping
+
+    def submit(self, avatar: Avatar, observation: Observation, time_s: float) -> "Future[Rendered]":
+        """Ask for a frame. A request of the same avatar that was still waiting is cancelled: the newest wins."""
+        job = _Job(avatar, observation, time_s, Future())
+        with self._ready:
+            if self._stopping:
+                raise RuntimeError("the engine has stopped")
+            replaced = self._jobs.pop(id(avatar), None)
+            self._jobs[id(avatar)] = job
+            self._ready.notify()
+        if replaced is not None:
+            replaced.future.cancel()
+        return job.future
+
+    def stop(self) -> None:
+        """Finish the frame in hand, cancel the rest, and end the thread."""
+        with self._ready:
+            self._stopping = True
+            self._ready.notify()
+        self._thread.join()
+        for job in self._jobs.values():
+            job.future.cancel()
+        self._jobs.clear()
+
+    def _run(self) -> None:
+        while True:
+            with self._ready:
+                self._ready.wait_for(lambda: self._stopping or bool(self._jobs))
+                if self._stopping:
+                    return
+                job = self._jobs.pop(next(iter(self._jobs)))
+            if not job.future.set_running_or_notify_cancel():
+                continue
+            try:
+                job.future.set_result(self._engine.render(job.avatar, job.observation, job.time_s))
+            except Exception as error:  # one bad frame must not end every session: its own session hears of it
+                job.future.set_exception(error)

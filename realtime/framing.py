@@ -1,0 +1,112 @@
+"""From the generator's crop to the picture that goes out: where the crop lies on the canvas, and the blend."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """The size of the pictures that go out, pixels; both even, because video is coded in 2×2 blocks."""
+
+    width: int
+    height: int
+
+    def __post_init__(self) -> None:
+        if self.width % 2 or self.height % 2 or not (64 <= self.width <= 4096 and 64 <= self.height <= 4096):
+            raise ValueError(f"canvas {self.width}x{self.height}: both sides must be even and from 64 to 4096")
+
+    @classmethod
+    def parse(cls, text: str) -> "Canvas":
+        """`512x512`. Raises ValueError for anything that is not WxH."""
+        width, _, height = text.lower().partition("x")
+        if not (width.isdecimal() and height.isdecimal()):
+            raise ValueError(f"canvas {text!r}: write it as WxH, for instance 512x512")
+        return cls(int(width), int(height))
+
+
+class Framing:
+    """Composites one portrait's avatar on its canvas.
+
+    picture: the whole portrait, H×W×3 uint8. to_frame: 2×3, crop units → pixels of the portrait. crop: side of the
+    generator's square, pixels. canvas: None for the portrait's own size; a square of the crop's size for the crop
+    itself; any other size letterboxes the whole portrait.
+    """
+
+    def __init__(
+        self,
+        picture: npt.NDArray[np.uint8],
+        to_frame: npt.NDArray[np.float64],
+        crop: int,
+        canvas: Canvas | None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        height, width = picture.shape[:2]
+        portrait = torch.from_numpy(np.ascontiguousarray(picture)).to(device).permute(2, 0, 1)[None].float() / 255
+        if canvas is None:
+            size, to_picture = (height, width), np.eye(3)[:2]
+        elif (canvas.width, canvas.height) == (crop, crop):
+            size, to_picture = (crop, crop), to_frame @ np.diag([1 / crop, 1 / crop, 1.0])
+        else:
+            size = (canvas.height, canvas.width)
+            scale = min(canvas.width / width, canvas.height / height)
+            margin = np.array([canvas.width - width * scale, canvas.height - height * scale]) / 2
+            to_picture = np.array([[1 / scale, 0, -margin[0] / scale], [0, 1 / scale, -margin[1] / scale]])
+        self.base = _resample(portrait, to_picture, size)
+        whole = np.vstack([to_frame @ np.diag([1 / crop, 1 / crop, 1.0]), [0, 0, 1]])
+        to_crop = np.linalg.inv(whole) @ np.vstack([to_picture, [0, 0, 1]])  # canvas pixels → crop pixels
+        corners = np.linalg.inv(to_crop) @ np.array([[0, crop, crop, 0], [0, 0, crop, crop], [1, 1, 1, 1]])
+        low = np.clip(np.floor(corners[:2].min(1)).astype(int), 0, (size[1], size[0]))
+        high = np.clip(np.ceil(corners[:2].max(1)).astype(int), 0, (size[1], size[0]))
+        self.region = (slice(int(low[1]), int(high[1])), slice(int(low[0]), int(high[0])))
+        if low[0] >= high[0] or low[1] >= high[1]:
+            raise ValueError("the face's crop lies outside the canvas")
+        local = to_crop[:2].copy()
+        local[:, 2] += to_crop[:2, :2] @ low
+        region_size = (int(high[1] - low[1]), int(high[0] - low[0]))
+        straight = region_size == (crop, crop) and np.abs(local - np.eye(3)[:2]).max() < 1e-6
+        self.grid = None if straight else _grid(local, region_size, (crop, crop)).to(device)
+
+    def composite(self, rgb: Tensor, alpha: Tensor) -> Tensor:
+        """The canvas, H×W×3 uint8. rgb: 1×3×crop×crop in [0, 1]; alpha: 1×1×crop×crop."""
+        if self.grid is not None:
+            both = F.grid_sample(torch.cat((rgb, alpha), 1), self.grid, align_corners=False, padding_mode="zeros")
+            # Beyond the crop's edge both fade together: dividing gives the colour back, so that no dark rim shows.
+            inside = F.grid_sample(torch.ones_like(alpha), self.grid, align_corners=False, padding_mode="zeros")
+            rgb, alpha = both[:, :3] / inside.clamp_min(1e-3), both[:, 3:]
+        rows, columns = self.region
+        part = torch.lerp(self.base[:, :, rows, columns], rgb, alpha)
+        if part.shape == self.base.shape:
+            whole = part
+        else:
+            whole = self.base.clone()
+            whole[:, :, rows, columns] = part
+        return (whole[0].clamp(0, 1) * 255 + 0.5).to(torch.uint8).permute(1, 2, 0).contiguous()
+
+
+def _grid(to_source: npt.NDArray[np.float64], size: tuple[int, int], source: tuple[int, int]) -> Tensor:
+    """The grid_sample grid (1×H×W×2) of an affine map from pixels of `size` to pixels of `source` (both height, width)."""
+    height, width = size
+    ys, xs = np.mgrid[0:height, 0:width] + 0.5
+    x = to_source[0, 0] * xs + to_source[0, 1] * ys + to_source[0, 2]
+    y = to_source[1, 0] * xs + to_source[1, 1] * ys + to_source[1, 2]
+    grid = np.stack([x / source[1], y / source[0]], -1) * 2 - 1
+    return torch.from_numpy(grid.astype(np.float32))[None]
+
+
+def _resample(picture: Tensor, to_picture: npt.NDArray[np.float64], size: tuple[int, int]) -> Tensor:
+    """`picture` (1×3×H×W) seen through the map from canvas pixels to its own; black outside. Smoothed where it shrinks."""
+    height, width = picture.shape[2:]
+    if size == (height, width) and np.abs(to_picture - np.eye(3)[:2]).max() < 1e-9:
+        return picture
+    scale = float(np.sqrt(abs(np.linalg.det(to_picture[:, :2]))))  # picture pixels a canvas pixel
+    if scale > 1:
+        smaller = (max(1, round(height / scale)), max(1, round(width / scale)))
+        picture = F.interpolate(picture, size=smaller, mode="bilinear", align_corners=False, antialias=True)
+        to_picture = np.diag([smaller[1] / width, smaller[0] / height]) @ to_picture
+    grid = _grid(to_picture, size, (picture.shape[2], picture.shape[3])).to(picture.device)
+    return F.grid_sample(picture, grid, align_corners=False, padding_mode="zeros")
