@@ -1,8 +1,8 @@
-"""A frame counter as a bar code in the top rows of a picture, so that a frame can be recognised after it went through
-a video codec, a scaler and the server's debug stamp.
+"""A frame counter as a bar code in the top rows of a picture, so that a frame can be recognised after it
+went through a video codec, a scaler and the server's debug stamp.
 
-Twenty cells of equal width from left to right: white, black, 12 bits of the counter (highest first, white is 1), 4 bits
-of check, black, white. `live.js` reads the same code in the browser.
+Twenty cells of equal width from left to right: white, black, 12 bits of the counter (highest first, white is
+1), 4 bits of check, black, white. `live.js` reads the same code in the browser.
 """
 
 import numpy as np
@@ -18,7 +18,7 @@ Picture = npt.NDArray[np.uint8]
 
 
 def check(counter: int) -> int:
-    """Four bits of check: CRC-4 (x⁴ + x + 1), which notices every single wrong bit and all but one of the pairs."""
+    """Four bits of check: CRC-4 (x⁴ + x + 1). It notices every single wrong bit and all but one of the pairs."""
     remainder = counter << 4
     for bit in range(15, 3, -1):
         if remainder >> bit & 1:
@@ -44,8 +44,8 @@ def draw(picture: Picture, counter: int) -> None:
 def read(picture: Picture) -> int | None:
     """The counter in the top rows of `picture` (H×W×3 or H×W); None where it cannot be read for certain.
 
-    Only the middle of each cell is looked at, and only the rows from an eighth to three eighths of the strip, which stay
-    inside the code when the frame was halved before it was stamped.
+    Only the middle of each cell is looked at, and only the rows from an eighth to three eighths of the strip,
+    which stay inside the code when the frame was halved before it was stamped.
     """
     width = picture.shape[1]
     strip = picture[ROWS // 8 : 3 * ROWS // 8].reshape(ROWS // 4, width, -1).mean((0, 2))

@@ -1,4 +1,4 @@
-"""The bar code that the live measurements read: it must survive what a live path does to a frame, or not be read at all."""
+"""The bar code of the live measurements: it survives what a live path does to a frame, or is not read at all."""
 
 from fractions import Fraction
 from itertools import combinations
@@ -68,7 +68,7 @@ def test_a_counter_that_does_not_fit_is_refused() -> None:
 
 @pytest.mark.parametrize("sent", [(640, 480), (320, 240)])
 def test_it_survives_a_live_path(sent: tuple[int, int]) -> None:
-    """Scaled as a busy browser scales, coded as VP8 at 500 kb/s, stamped on a canvas of another width, coded again."""
+    """Scaled as a busy browser scales, coded as VP8 at 500 kb/s, stamped on another canvas, coded again."""
     driving = []
     for number in range(40):
         picture = scene(640, 480, seed=number // 5)
