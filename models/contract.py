@@ -24,10 +24,14 @@ class Observation(NamedTuple):
     """One picture of a face, cropped by a generator's `CropRule`."""
 
     image: Tensor  # B×3×H×W in [0, 1]
-    points: Tensor | None  # B×478×3 in crop units: x, y in [0, 1] inside the crop, z in the scale of x; absent without landmarks
+    points: (
+        Tensor | None
+    )  # B×478×3 in crop units: x, y in [0, 1] inside the crop, z in the scale of x; absent without landmarks
     to_frame: Tensor  # B×2×3: crop units → pixels of the uncropped frame, so that what the crop took out is not lost
     valid: Tensor  # B bool: was a face seen
-    person: Tensor | None = None  # B×1×H×W in [0, 1]: where the person is; only on source pictures, and optional there
+    person: Tensor | None = (
+        None  # B×1×H×W in [0, 1]: where the person is; only on source pictures, and optional there
+    )
 
 
 class Controls(NamedTuple):
@@ -56,11 +60,16 @@ class CropRule:
 
     size: int  # side of the crop, pixels
     scale: float  # side of the square / longer side of the anchors' box
-    shift: tuple[float, float] = (0.0, 0.0)  # of the square's centre from the box's, in box sides; y points down
+    shift: tuple[float, float] = (
+        0.0,
+        0.0,
+    )  # of the square's centre from the box's, in box sides; y points down
     anchors: tuple[int, ...] = ()  # landmark indices that span the box; empty: all
     upright: bool = False  # turn the crop so that the eyes are level
     inside: bool = False  # keep the square on whole pixels and, where it fits, inside the picture
-    min_scale: float = 0.0  # with `inside`: never shrink below this multiple of the box; beyond it the border repeats
+    min_scale: float = (
+        0.0  # with `inside`: never shrink below this multiple of the box; beyond it the border repeats
+    )
 
 
 @dataclass(frozen=True)
@@ -75,7 +84,9 @@ class Spec:
     max_sources: int = 1
     needs_weights: bool = True
     weights_licence: str | None = None  # of the public weights, where there are any
-    appearance: Literal["device", "host"] = "device"  # host: encode_appearance may leave the device and is not exported
+    appearance: Literal["device", "host"] = (
+        "device"  # host: encode_appearance may leave the device and is not exported
+    )
 
 
 A = TypeVar("A", bound=tuple[Any, ...])  # the network's AppearanceCode; it always has a field `structure`

@@ -13,7 +13,34 @@ from models.contract import CropRule
 Array = npt.NDArray[np.float64]
 
 # Points that neither expression nor speech moves much: forehead, temples, nose bridge, eye corners.
-RIGID = (10, 338, 297, 332, 284, 251, 389, 356, 454, 127, 162, 21, 54, 103, 67, 109, 234, 168, 6, 197, 195, 5, 33, 263, 133, 362)
+RIGID = (
+    10,
+    338,
+    297,
+    332,
+    284,
+    251,
+    389,
+    356,
+    454,
+    127,
+    162,
+    21,
+    54,
+    103,
+    67,
+    109,
+    234,
+    168,
+    6,
+    197,
+    195,
+    5,
+    33,
+    263,
+    133,
+    362,
+)
 # Closed outlines, in order.
 FACE_OVAL = (
     10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
@@ -47,7 +74,9 @@ def rotation_between(source: Tensor, target: Tensor) -> Tensor:
          xy - yx, zx + xz, yz + zy, zz - xx - yy), 1,
     ).view(-1, 4, 4)  # fmt: skip
     eye = torch.eye(4, dtype=k.dtype, device=k.device)
-    k = k / (k.square().sum((1, 2), keepdim=True).sqrt() + 1e-12) + eye  # shifted: all eigenvalues in [0, 2], largest kept largest
+    k = (
+        k / (k.square().sum((1, 2), keepdim=True).sqrt() + 1e-12) + eye
+    )  # shifted: all eigenvalues in [0, 2], largest kept largest
     for _ in range(12):
         k = k @ k
         k = k / (k.square().sum((1, 2), keepdim=True).sqrt() + 1e-12)
@@ -65,6 +94,23 @@ def quaternion_to_rotation(q: Tensor) -> Tensor:
          2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
          2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)), 1,
     ).view(-1, 3, 3)  # fmt: skip
+
+
+def rotation_power(rotation: Tensor, power: Tensor) -> Tensor:
+    """Rotations (B×3×3, less than half a turn) about the same axis by `power` (B) times the angle."""
+    diagonal = rotation.diagonal(dim1=1, dim2=2)
+    axis = torch.stack(
+        (
+            rotation[:, 2, 1] - rotation[:, 1, 2],
+            rotation[:, 0, 2] - rotation[:, 2, 0],
+            rotation[:, 1, 0] - rotation[:, 0, 1],
+        ),
+        1,
+    )  # 2 sin(angle) × the unit axis
+    sine = axis.square().sum(1).sqrt()
+    half = torch.atan2(sine, diagonal.sum(1) - 1) * power / 2
+    axis = axis / sine.clamp_min(1e-12).unsqueeze(1)
+    return quaternion_to_rotation(torch.cat((half.cos().unsqueeze(1), half.sin().unsqueeze(1) * axis), 1))
 
 
 def rigid_fit(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -92,7 +138,9 @@ def crop_to_frame(points: npt.NDArray[np.floating], rule: CropRule, width: int, 
     if rule.upright:
         along = xy[[263, 362]].mean(0) - xy[[33, 133]].mean(0)
         along /= np.linalg.norm(along)
-        axes = np.array([[along[0], -along[1]], [along[1], along[0]]])  # columns: the crop's x and y axis in the frame
+        axes = np.array(
+            [[along[0], -along[1]], [along[1], along[0]]]
+        )  # columns: the crop's x and y axis in the frame
     local = anchors @ axes
     low, high = local.min(0), local.max(0)
     box = float((high - low).max())

@@ -59,7 +59,9 @@ def portrait_face(picture: Picture) -> Points:
     """The face of a portrait: the largest. Raises ValueError where there is none."""
     faces = find_faces(picture)
     if not faces:
-        raise ValueError("no face found in the source picture: use a portrait whose face is upright and well lit")
+        raise ValueError(
+            "no face found in the source picture: use a portrait whose face is upright and well lit"
+        )
     return faces[0]
 
 
@@ -117,6 +119,10 @@ def _cut(picture: npt.NDArray[Any], to_frame: npt.NDArray[np.float64], size: int
     matrix = per_pixel.copy()
     matrix[:, 2] += per_pixel[:, :2] @ [0.5, 0.5] - 0.5
     cut: npt.NDArray[Any] = cv2.warpAffine(
-        picture, matrix, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
+        picture,
+        matrix,
+        (size, size),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
     )
     return cut

@@ -1,0 +1,157 @@
+"""From control points to a dense displacement: a linear operator, prepared once for each portrait on the host.
+
+The control points are the face's 478 landmarks and a ring of 36 that lies on the head's silhouette and moves rigidly with
+the head. Inside the ring the displacement is interpolated over triangles; outside it is the solution of a screened Laplace
+equation that is zero on the crop's border.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from models.face_geometry import FACE_OVAL, RIGID
+
+Array = npt.NDArray[np.float64]
+
+RING = len(FACE_OVAL)
+CAP_ABOVE, CAP_BELOW = (
+    1.8,
+    1.12,
+)  # how far the ring may lie from the face's oval, × its radius: above the ears, at the chin
+FLOOR = 1.04
+UNMASKED = 1.2  # the ring's radius where there is no person mask
+SCREENING = 0.003  # per grid cell²: makes the displacement die out a little faster than a harmonic one
+HEAD_CENTRE = 0.25  # depth of the head's centre behind the face, × the face's width
+
+
+class Field(NamedTuple):
+    """A portrait's operator on a G×G grid over its crop. N control points, the last `RING` of them the ring."""
+
+    index: Tensor  # 1×(3·G²) int64: the corners of each cell's triangle; 0 outside
+    weight: Tensor  # 1×G²×3: their weights; 0 outside
+    outside: Tensor  # 1×G²×RING: weights of the ring's points; 0 inside
+
+
+def displacement(field: Field, motion: Tensor) -> Tensor:
+    """B×2×G×G: the displacement of each cell's centre. motion: B×N×2, in any unit."""
+    batch = motion.shape[0]
+    index = field.index.unsqueeze(2).expand(batch, -1, 2)
+    corners = motion.gather(1, index).view(batch, -1, 3, 2)
+    inside = (corners * field.weight.unsqueeze(3)).sum(2)
+    moved = torch.baddbmm(inside, field.outside.expand(batch, -1, -1), motion[:, -RING:])
+    side = int(field.weight.shape[1] ** 0.5)
+    return moved.view(batch, side, side, 2).permute(0, 3, 1, 2)
+
+
+def cell_centres(side: int) -> Array:
+    """side²×2: the centres of a grid's cells over the unit square, row by row."""
+    axis = (np.arange(side) + 0.5) / side
+    x, y = np.meshgrid(axis, axis)
+    return np.stack([x.ravel(), y.ravel()], 1)
+
+
+def barycentric(points: Array, queries: Array) -> tuple[npt.NDArray[np.int64], Array, npt.NDArray[np.bool_]]:
+    """For each query (Q×2) the three points (of K×2) that span the Delaunay triangle it lies in, their weights (Q×3), and
+    whether it lies in any; both are zero where it does not."""
+    from scipy.spatial import Delaunay
+
+    mesh = Delaunay(points)
+    simplex = mesh.find_simplex(queries)
+    inside = simplex >= 0
+    affine = mesh.transform[simplex[inside]]
+    two = np.einsum("nij,nj->ni", affine[:, :2], queries[inside] - affine[:, 2])
+    index = np.zeros((len(queries), 3), np.int64)
+    weight = np.zeros((len(queries), 3))
+    index[inside] = mesh.simplices[simplex[inside]]
+    weight[inside] = np.c_[two, 1 - two.sum(1)]
+    return index, weight, inside
+
+
+def pulled_inside(points: Array, queries: Array) -> Array:
+    """The queries, those outside the points' hull drawn towards the points' centre until they lie inside it."""
+    from scipy.spatial import Delaunay
+
+    mesh, centre, pulled = Delaunay(points), points.mean(0), queries.copy()
+    for factor in np.linspace(1, 0, 101):
+        outside = mesh.find_simplex(pulled) < 0
+        if not outside.any():
+            break
+        pulled[outside] = centre + (queries[outside] - centre) * factor
+    return pulled
+
+
+def head_ring(points: Array, person: npt.NDArray[np.float32] | None) -> Array:
+    """RING×3: the head's silhouette, at the depth of the head's centre. points: 478×3, crop units; person: H×W in [0, 1].
+
+    Each point marches outwards from the face's centre through its point of the oval until the person ends.
+    """
+    centre = points[list(RIGID)].mean(0)
+    rays = points[list(FACE_OVAL)] - centre
+    radius = np.full(RING, UNMASKED)
+    if person is not None:
+        steps = np.arange(1.0, CAP_ABOVE + 0.3, 0.02)
+        along = centre[:2] + rays[:, None, :2] * steps[:, None]  # RING×steps×2
+        height, width = person.shape
+        pixel = np.floor(along * (width, height)).astype(int)
+        visible = ((pixel >= 0) & (pixel < (width, height))).all(2)
+        pixel = np.clip(pixel, 0, (width - 1, height - 1))
+        head = visible & (person[pixel[..., 1], pixel[..., 0]] >= 0.5)
+        radius = steps[np.where(head.all(1), len(steps) - 1, head.argmin(1))]
+    up = -rays[:, 1] / np.linalg.norm(rays[:, :2], axis=1)  # 1 above the face, −1 below
+    cap = CAP_BELOW + (CAP_ABOVE - CAP_BELOW) * np.clip((up + 0.35) / 0.35, 0, 1)
+    radius = np.clip(radius, FLOOR, cap)
+    radius = np.median([np.roll(radius, shift) for shift in range(-2, 3)], axis=0)
+    radius = (np.roll(radius, 1) + 2 * radius + np.roll(radius, -1)) / 4
+    ring = centre + rays * radius[:, None]
+    ring[:, 2] = head_centre(points)[2]
+    return ring
+
+
+def head_centre(points: Array) -> Array:
+    """The point that the head turns about: 3, in the units of points (478×3)."""
+    return points[list(RIGID)].mean(0) + np.array([0, 0, HEAD_CENTRE * np.ptp(points[:, 0])])
+
+
+def solve_field(points: Array, ring: Array, side: int) -> Field:
+    """The operator of a portrait. points: 478×≥2 and ring: RING×≥2 in crop units; side: G."""
+    import scipy.sparse as sparse
+    from scipy.sparse.linalg import splu
+
+    controls = np.concatenate([points[:, :2], ring[:, :2]])
+    index, weight, inside = barycentric(controls, cell_centres(side))
+    cells = side * side
+    unknown = np.flatnonzero(~inside)
+    number = np.full(cells, -1)
+    number[unknown] = np.arange(len(unknown))
+    row, column = np.divmod(unknown, side)
+    edges, boundary = [], []
+    for down, right in ((1, 0), (-1, 0), (0, 1), (0, -1)):
+        r, c = row + down, column + right
+        within = (r >= 0) & (r < side) & (c >= 0) & (c < side)
+        neighbour = np.where(within, r * side + c, 0)
+        free, known = within & ~inside[neighbour], within & inside[neighbour]
+        edges.append((number[unknown[free]], number[neighbour[free]]))
+        boundary.append((number[unknown[known]], neighbour[known]))
+    rows, columns = (np.concatenate(part) for part in zip(*edges, strict=True))
+    size = (len(unknown), len(unknown))
+    laplace = sparse.diags(np.full(len(unknown), 4 + SCREENING)) - sparse.csc_matrix(
+        (np.ones(len(rows)), (rows, columns)), size
+    )
+    # The cells just inside the hull lie in triangles whose outer corners are the ring's; the ring alone speaks for them.
+    share = np.where(index >= len(points), weight, 0)
+    share /= np.maximum(share.sum(1, keepdims=True), 1e-9)
+    of_ring = np.maximum(index - len(points), 0)
+    right_side = np.zeros((len(unknown), RING))
+    for targets, sources in boundary:
+        for corner in range(3):
+            np.add.at(right_side, (targets, of_ring[sources, corner]), share[sources, corner])
+    outside = np.zeros((cells, RING))
+    outside[unknown] = splu(laplace.tocsc()).solve(right_side)
+    return Field(
+        index=torch.from_numpy(index.reshape(1, -1)),
+        weight=torch.from_numpy(weight.astype(np.float32))[None],
+        outside=torch.from_numpy(outside.astype(np.float32))[None],
+    )

@@ -1,0 +1,118 @@
+"""What bending a picture cannot give: an eyeball that stays round under moving lids, and the inside of an opening mouth.
+
+Each layer is drawn in a small window that follows its feature over the picture, so all shapes are static. Pictures are in
+pixels, y downwards; "upright" coordinates of a feature have its two corners on the x axis at −½ and ½.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class Frame(NamedTuple):
+    """The upright coordinates of a feature in a picture."""
+
+    centre: Tensor  # B×2
+    along: Tensor  # B×2: from corner to corner; its length is the feature's width
+    down: Tensor  # B×2: `along` turned by 90°, same length
+
+
+def frame(left: Tensor, right: Tensor, centre: Tensor | None = None) -> Frame:
+    """Of a feature with these corners (B×2), centred between them or at `centre`."""
+    along = right - left
+    down = torch.stack((-along[:, 1], along[:, 0]), 1)
+    return Frame((left + right) / 2 if centre is None else centre, along, down)
+
+
+def to_upright(at: Frame, points: Tensor) -> Tensor:
+    """B×K×2 pixels as upright coordinates."""
+    offset = points - at.centre.unsqueeze(1)
+    squared = at.along.square().sum(1).clamp_min(1e-6).view(-1, 1)
+    x = (offset * at.along.unsqueeze(1)).sum(2) / squared
+    y = (offset * at.down.unsqueeze(1)).sum(2) / squared
+    return torch.stack((x, y), 2)
+
+
+def from_upright(at: Frame, points: Tensor) -> Tensor:
+    """B×K×2 upright coordinates as pixels."""
+    return (
+        at.centre.unsqueeze(1)
+        + points[..., :1] * at.along.unsqueeze(1)
+        + points[..., 1:] * at.down.unsqueeze(1)
+    )
+
+
+def lattice(size: tuple[int, int], span: float, device: torch.device) -> Tensor:
+    """1×(H·W)×2: the upright coordinates of a patch's pixels; span: the patch's width."""
+    height, width = size
+    x = ((torch.arange(width, device=device) + 0.5) / width - 0.5) * span
+    y = ((torch.arange(height, device=device) + 0.5) / height - 0.5) * (span * height / width)
+    ys, xs = torch.meshgrid(y, x, indexing="ij")
+    return torch.stack((xs.flatten(), ys.flatten()), 1)[None]
+
+
+def sample(picture: Tensor, points: Tensor) -> Tensor:
+    """B×C×K: the picture (B×C×H×W) at points (B×K×2, pixels); its border is repeated outside."""
+    height, width = picture.shape[2:]
+    grid = torch.stack((points[..., 0] * (2 / width) - 1, points[..., 1] * (2 / height) - 1), 2).unsqueeze(1)
+    return F.grid_sample(picture, grid.to(picture.dtype), align_corners=False, padding_mode="border").squeeze(
+        2
+    )
+
+
+def sample_patch(patch: Tensor, points: Tensor, span: float) -> Tensor:
+    """B×C×K: a patch (B×C×H×W of width `span`) at upright coordinates (B×K×2)."""
+    height, width = patch.shape[2:]
+    grid = torch.stack(
+        (points[..., 0] * (2 / span), points[..., 1] * (2 / span * width / height)), 2
+    ).unsqueeze(1)
+    return F.grid_sample(patch, grid.to(patch.dtype), align_corners=False, padding_mode="border").squeeze(2)
+
+
+def between(upper: Tensor, lower: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+    """How far points lie below an upper and above a lower edge: B×K each, negative outside.
+
+    upper, lower: B×J×2 polylines from the left to the right corner; points: B×K×2; all in the same upright coordinates.
+    """
+    x, y = points[..., 0], points[..., 1]
+    return y - _height(upper, x), _height(lower, x) - y
+
+
+def _height(line: Tensor, x: Tensor) -> Tensor:
+    """The polyline's y at x (B×K), constant beyond its ends. Its x are put in order first, as a turned head may fold them."""
+    knots = torch.cummax(line[..., 0], 1).values
+    start, end = knots[:, :-1], knots[:, 1:]
+    width = end - start
+    slope = (line[:, 1:, 1] - line[:, :-1, 1]) / width.clamp_min(1e-4)
+    run = torch.minimum((x.unsqueeze(2) - start.unsqueeze(1)).clamp_min(0), width.unsqueeze(1))
+    return line[:, :1, 1] + (run * slope.unsqueeze(1)).sum(2)
+
+
+class Window(NamedTuple):
+    """A window of fixed size over a picture."""
+
+    index: Tensor  # B×(h·w) int64: its pixels, counted row by row in the picture; those outside repeat the border
+    points: Tensor  # B×(h·w)×2: their centres, pixels
+
+
+def window(centre: Tensor, size: tuple[int, int], picture: tuple[int, int]) -> Window:
+    """Of `size` (height, width), on whole pixels about centre (B×2), kept inside a picture of `picture` (height, width)."""
+    height, width = size
+    x = (centre[:, 0] - width / 2).round().clamp(0, picture[1] - width)
+    y = (centre[:, 1] - height / 2).round().clamp(0, picture[0] - height)
+    corner = torch.stack((x, y), 1)
+    ys, xs = torch.meshgrid(
+        torch.arange(height, device=centre.device), torch.arange(width, device=centre.device), indexing="ij"
+    )
+    pixels = corner.long().unsqueeze(1) + torch.stack((xs.flatten(), ys.flatten()), 1)
+    return Window(pixels[..., 1] * picture[1] + pixels[..., 0], pixels.to(centre.dtype) + 0.5)
+
+
+def paste(picture: Tensor, at: Window, colour: Tensor, opacity: Tensor) -> Tensor:
+    """The picture (B×3×H×W) with colour (B×3×K) over it where opacity (B×K) says so."""
+    flat = picture.flatten(2)
+    index = at.index.unsqueeze(1).expand(-1, 3, -1)
+    under = flat.gather(2, index)
+    return flat.scatter(2, index, torch.lerp(under, colour, opacity.unsqueeze(1))).view_as(picture)
