@@ -63,6 +63,11 @@ class Avatar:
         """Take a new neutral pose from the driver's next half second."""
         self._rest, self._rest_since = [], None
 
+    @property
+    def calibrating(self) -> bool:
+        """Is a calibration under way?"""
+        return self._rest is not None
+
     def use_neutral(self, neutral: Any) -> None:
         """Set the neutral pose, a StructureCode of the driver, and end any calibration."""
         self.neutral, self._rest, self._provisional = neutral, None, False
@@ -214,5 +219,7 @@ class EngineThread:
                 continue
             try:
                 job.future.set_result(self._engine.render(job.avatar, job.observation, job.time_s))
-            except Exception as error:  # one bad frame must not end every session: its own session hears of it
+            except (
+                Exception
+            ) as error:  # one bad frame must not end every session: its own session hears of it
                 job.future.set_exception(error)
