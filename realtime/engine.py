@@ -32,6 +32,7 @@ class Portrait:
 
     appearance: Any  # the generator's AppearanceCode, batch 1
     framing: Framing
+    warnings: tuple[str, ...] = ()  # what its owner should know, one sentence each
 
 
 class Rendered(NamedTuple):
