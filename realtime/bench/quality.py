@@ -1,0 +1,302 @@
+"""How good the avatar is, on clips: the real tracker, engine and compositor in one process.
+
+    python -m realtime.bench quality                                 # every portrait × every clip
+    python -m realtime.bench quality --clips a.mp4 --no-across       # self-reenactment alone
+    python -m realtime.bench quality --sheet sheet.png --save out    # and something to look at
+
+*Self-reenactment*: the clip, cropped to a 512² window around its first face, is driven by itself from its
+first frame. The avatar should then be the clip. `psnr` (dB), `ssim` and `akd` (mean landmark distance, % of
+the distance between the outer eye corners) are means over the frames after the first, inside the face box
+(1.4 × the landmarks); `static` are the same figures of a source that never moves. A frame whose avatar shows
+no face counts as one that has not moved. Both sides are tracked by FaceMesh in video mode, without refined
+irises, and compared uncompressed. With `--coded`, driving and made frames go through H.264 at CRF 8, as they
+do where the offline tool is judged by its files; that costs about half a dB.
+
+*Across identities*: every portrait is driven by every clip, and FaceMesh (refined, in video mode, unsmoothed)
+measures driver and avatar alike: `realtime/bench/motion.py` says what each quantity is. `correlation` and
+`slope` (least squares) are over the frames of one pair; a pair counts for a quantity only where the driver's
+own standard deviation is above a floor, for below it noise would be compared with noise. `jitter` is the
+avatar's over the driver's, on the driver's stillest quarter of frames.
+
+In both, the neutral pose is the first frame's: six passes of the tracker over it, the centre of the last
+four.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from models import registry
+from models.contract import Controls
+from models.face_tracker import FaceTracker, observe
+from realtime.bench.clips import Clip, around_first_face, read_clip, recoded, write_clip
+from realtime.bench.fidelity import Fidelity, fidelity
+from realtime.bench.judge import Judge
+from realtime.bench.motion import QUANTITIES, as_track
+from realtime.bench.pairs import GOALS, JITTER_GOAL, compare, summary
+from realtime.bench.sheet import contact_sheet, evenly
+from realtime.engine import Avatar, Engine, Portrait
+from realtime.framing import Canvas
+from realtime.pictures import load_picture
+
+Picture = npt.NDArray[np.uint8]
+
+WARM_PASSES = 6  # of the tracker over the first frame, before it is the neutral pose
+WARM_KEPT = 4  # the last ones, whose centre it is
+JUDGE_PASSES = 3  # of the judge over the first frame, so that its own settling is not measured
+
+TABLE_WIDTH = 150  # characters, where the terminal is narrower: names matter more than its right edge
+
+DriverPixels = Literal["none", "mouth", "mouth+shading"]
+
+
+def _media(folder: str, *suffixes: str) -> tuple[Path, ...]:
+    root = Path(os.environ.get("REENACT_SHARED", "../shared")) / "media" / folder
+    return tuple(sorted(path for path in root.glob("*") if path.suffix in suffixes))
+
+
+@dataclass
+class QualityBench:
+    """Score the avatar: self-reenactment, and motion across identities."""
+
+    clips: tuple[Path, ...] = field(default_factory=lambda: _media("driving", ".mp4"))
+    """Driving clips; by default those of the media folder, $REENACT_SHARED/media."""
+    portraits: tuple[Path, ...] = field(default_factory=lambda: _media("portraits", ".jpg", ".png"))
+    """Source pictures; by default those of the media folder."""
+    model: str = "warp"
+    """Which generator."""
+    device: str = "cpu"
+    """Torch device of the generator."""
+    driver_pixels: TABLE_WIDTH = 150  # characters, where the terminal is narrower: names matter more than its right edge
+
+DriverPixels = "mouth+shading"
+    """What of the driver's picture may be seen."""
+    frames: int = 120
+    """At most so many frames of a clip, evenly strided."""
+    self_reenactment: bool = True
+    """Score each clip against itself."""
+    across: bool = True
+    """Score every portrait against every clip."""
+    mirrored: bool = False
+    """Flip the portraits left to right: the figures should stay the same."""
+    coded: bool = False
+    """Self-reenactment through H.264 files at CRF 8."""
+    json: Path | None = None
+    """Write all figures to this file."""
+    sheet: Path | None = None
+    """Write a contact sheet (PNG or JPEG): portraits × frames; with several clips one file each, named after
+    them."""
+    sheet_frames: int = 6
+    """Frames in a row of the sheet."""
+    sheet_tile: int = 192
+    """Side of a picture of the sheet, pixels."""
+    sheet_driver: bool = True
+    """Show the driver in the sheet's first row."""
+    save: Path | None = None
+    """Keep every clip that is made in this folder."""
+
+    def run(self) -> None:
+        """Measure, print the tables, and write what was asked for. Raises ValueError for unusable
+        settings."""
+        if not self.clips:
+            raise ValueError("no clips: name some with --clips, or set REENACT_SHARED")
+        if self.across and not self.portraits:
+            raise ValueError("no portraits: name some with --portraits, or set REENACT_SHARED")
+        generator = registry.get(self.model)()
+        own_size = Engine(generator, self.device)
+        side = generator.spec.source.size
+        crop_only = Engine(generator, self.device, Canvas(side, side))
+        console = Console(width=max(Console().width, TABLE_WIDTH))
+        report: dict[str, Any] = {
+            "model": self.model,
+            "driver_pixels": self.driver_pixels,
+            "coded": self.coded,
+        }
+        if self.self_reenactment:
+            report["self"] = [self._against_itself(own_size, path) for path in self.clips]
+            console.print(_self_table(report["self"]))
+        if self.across:
+            report["across"] = self._across(crop_only)
+            report["summary"] = summary(report["across"])
+            console.print(_pairs_table(report["across"]))
+            console.print(_summary_table(report["summary"]))
+        if self.json:
+            self.json.write_text(json.dumps(report, indent=1))
+
+    def _controls(self) -> Controls:
+        return Controls.default(
+            mouth_pixels=float(self.driver_pixels != "none"),
+            shading=float(self.driver_pixels == "mouth+shading"),
+        )
+
+    def _against_itself(self, engine: Engine, path: Path) -> dict[str, Any]:
+        """One row of the self-reenactment table."""
+        _progress(f"{path.stem} against itself")
+        clip = read_clip(path, self.frames)
+        with Judge(refined=False, video=False) as judge:
+            first = judge.look(clip.frames[0])
+        if first is None:
+            raise ValueError(f"{path.name}: no face in its first frame")
+        truth = around_first_face(clip.frames, first)
+        driving = Clip(clip.name, recoded(truth) if self.coded else truth, clip.fps)
+        portrait = engine.prepare(truth[0])
+        made = list(perform(engine, portrait, driving, self._controls()))
+        self._keep(f"{clip.name}-self", made, clip)
+        made = recoded(made) if self.coded else made
+        still = [truth[0]] * (len(truth) - 1)
+        own, static = _score(truth[1:], made[1:]), _score(truth[1:], still)
+        return {"clip": clip.name, "frames": len(truth), **own._asdict()} | {
+            f"static_{name}": value for name, value in static._asdict().items() if name != "face"
+        }
+
+    def _across(self, engine: Engine) -> list[dict[str, Any]]:
+        """One row for every portrait × clip, and the contact sheets."""
+        portraits = {}
+        for path in self.portraits:
+            picture = load_picture(path)
+            portraits[path.stem] = engine.prepare(picture[:, ::-1].copy() if self.mirrored else picture)
+        rows = []
+        for path in self.clips:
+            clip = read_clip(path, self.frames)
+            shown = evenly(len(clip.frames), self.sheet_frames)
+            sheet = [(clip.name, [clip.frames[i] for i in shown])] if self.sheet_driver else []
+            driver = _measured(clip.frames)
+            for name, portrait in portraits.items():
+                _progress(f"{name} driven by {clip.name}")
+                made = list(perform(engine, portrait, clip, self._controls()))
+                rows.append({"portrait": name, "clip": clip.name, **compare(driver, _measured(made))})
+                sheet.append((name, [made[i] for i in shown]))
+                self._keep(f"{clip.name}-{name}", made, clip)
+            if self.sheet:
+                one = (
+                    self.sheet
+                    if len(self.clips) == 1
+                    else self.sheet.with_stem(f"{self.sheet.stem}-{clip.name}")
+                )
+                _save_picture(contact_sheet(sheet, self.sheet_tile), one)
+        return rows
+
+    def _keep(self, name: str, made: Sequence[Picture], clip: Clip) -> None:
+        if self.save:
+            self.save.mkdir(parents=True, exist_ok=True)
+            write_clip(self.save / f"{name}.mp4", made, clip.fps)
+
+
+def perform(engine: Engine, portrait: Portrait, clip: Clip, controls: Controls) -> Iterator[Picture]:
+    """The avatar's frames for a clip, one for each of its frames, as the product makes them."""
+    rule = engine.generator.spec.driving
+    avatar = Avatar(portrait, controls)
+    avatar.use_neutral(_first_neutral(engine, clip))
+    tracker = FaceTracker()
+    try:
+        for index, frame in enumerate(clip.frames):
+            faces = tracker.track(frame)
+            observation = observe(frame, faces[0] if faces else None, rule)
+            yield engine.render(avatar, observation, float(index / clip.fps)).picture
+    finally:
+        tracker.close()
+
+
+def _first_neutral(engine: Engine, clip: Clip) -> Any:
+    """The driver's code in the first frame with a face, once a tracker of its own has settled on it."""
+    rule = engine.generator.spec.driving
+    tracker = FaceTracker()
+    try:
+        for frame in clip.frames:
+            if not tracker.track(frame):
+                continue
+            passes = [tracker.track(frame) for _ in range(WARM_PASSES - 1)][-WARM_KEPT:]
+            codes = [engine.encode(observe(frame, faces[0], rule)) for faces in passes if faces]
+            return engine.generator.neutral(codes)
+    finally:
+        tracker.close()
+    raise ValueError(f"{clip.name}: no face in any frame")
+
+
+def _score(truth: Sequence[Picture], made: Sequence[Picture]) -> Fidelity:
+    with Judge(refined=False) as of_truth, Judge(refined=False) as of_made:
+        tracks = [of_truth.look(frame) for frame in truth], [of_made.look(frame) for frame in made]
+    return fidelity(truth, made, *tracks)
+
+
+def _measured(frames: Sequence[Picture]) -> npt.NDArray[np.float64]:
+    """The judge's landmarks of a clip, T×478×3."""
+    with Judge(refined=True) as judge:
+        for _ in range(JUDGE_PASSES):
+            judge.look(frames[0])
+        return as_track([judge.look(frame) for frame in frames])
+
+
+def _save_picture(picture: Picture, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture).save(path, quality=90)
+
+
+def _progress(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _figure(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _self_table(rows: Sequence[dict[str, Any]]) -> Table:
+    table = Table(title="Self-reenactment, inside the face box")
+    digits = {"psnr": 2, "ssim": 3, "akd": 2, "face": 3, "static_psnr": 2, "static_ssim": 3, "static_akd": 2}
+    for name in ("clip", "frames", *digits):
+        table.add_column(name.replace("_", " "), justify="left" if name == "clip" else "right")
+    for row in rows:
+        table.add_row(row["clip"], str(row["frames"]), *(_figure(row[name], n) for name, n in digits.items()))
+    means = (_figure(float(np.mean([row[name] for row in rows])), n) for name, n in digits.items())
+    table.add_row("mean", "", *means, style="bold")
+    return table
+
+
+def _pairs_table(rows: Sequence[dict[str, Any]]) -> Table:
+    table = Table(
+        title="Across identities: correlation / slope with the driver (– where the driver hardly moves)"
+    )
+    for name in ("portrait", "clip", *QUANTITIES, "jitter", "face"):
+        table.add_column(name, justify="left" if name in ("portrait", "clip") else "right")
+    for row in rows:
+        cells = []
+        for name in QUANTITIES:
+            pair = row[name] or {"correlation": None, "slope": None}
+            cells.append(f"{_figure(pair['correlation'], 2)} / {_figure(pair['slope'], 2)}")
+        table.add_row(
+            row["portrait"], row["clip"], *cells, _figure(row["jitter"], 2), _figure(row["face"], 2)
+        )
+    return table
+
+
+def _summary_table(table_of: dict[str, dict[str, Any]]) -> Table:
+    table = Table(title="Across identities: mean / median / worst over the pairs that count")
+    for name in ("quantity", "pairs", "correlation", "goal", "slope", "goal"):
+        table.add_column(name, justify="left" if name == "quantity" else "right")
+    for name in QUANTITIES:
+        row, goals = table_of[name], GOALS[name]
+        cells = []
+        for figure, goal in zip(("correlation", "slope"), goals, strict=True):
+            cells += [_spread_cell(row[figure]), "" if goal is None else f"≥ {goal}"]
+        table.add_row(name, str(row["pairs"]), *cells)
+    row = table_of["jitter"]
+    table.add_row("jitter ratio", str(row["pairs"]), _spread_cell(row["ratio"]), f"≤ {JITTER_GOAL}", "", "")
+    return table
+
+
+def _spread_cell(spread: dict[str, float] | None) -> str:
+    return (
+        "–"
+        if spread is None
+        else " / ".join(_figure(spread[name], 2) for name in ("mean", "median", "worst"))
+    )
