@@ -55,7 +55,7 @@ WARM_PASSES = 6  # of the tracker over the first frame, before it is the neutral
 WARM_KEPT = 4  # the last ones, whose centre it is
 JUDGE_PASSES = 3  # of the judge over the first frame, so that its own settling is not measured
 
-TABLE_WIDTH = 150  # characters, where the terminal is narrower: names matter more than its right edge
+TABLE_WIDTH = 150  # characters, also where the terminal is narrower: a wrapped line can still be read
 
 DriverPixels = Literal["none", "mouth", "mouth+shading"]
 
@@ -77,9 +77,7 @@ class QualityBench:
     """Which generator."""
     device: str = "cpu"
     """Torch device of the generator."""
-    driver_pixels: TABLE_WIDTH = 150  # characters, where the terminal is narrower: names matter more than its right edge
-
-DriverPixels = "mouth+shading"
+    driver_pixels: DriverPixels = "mouth+shading"
     """What of the driver's picture may be seen."""
     frames: int = 120
     """At most so many frames of a clip, evenly strided."""
