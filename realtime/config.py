@@ -1,0 +1,124 @@
+"""What a server can be told, checked when it is made."""
+
+import ipaddress
+import secrets
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from aiortc import RTCIceServer
+
+from realtime.framing import Canvas
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+DriverPixels = Literal["none", "mouth", "mouth+shading"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+MAX_UPLOAD = 20 * 2**20  # bytes of a portrait's file
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A server's settings. Raises ValueError where they contradict each other."""
+
+    source: Path
+    """Picture of the face to bring to life (JPEG, PNG, WebP or BMP)."""
+    model: str = "warp"
+    """Name of the generator."""
+    device: Device = "auto"
+    """Where the generator runs; auto takes a GPU where there is one."""
+    host: str = "127.0.0.1"
+    """Address to listen on. 0.0.0.0 lets other machines in, and then a token is asked for."""
+    port: int = 8080
+    """Port to listen on; 0 takes any free one."""
+    tls: str | None = None
+    """HTTPS, which phones want before they open a camera: self-signed, or CERT,KEY (two PEM files)."""
+    max_sessions: int = 4
+    """How many people can be connected at once."""
+    canvas: str = "512x512"
+    """Size of the avatar's video as WxH. The model's own square shows the face; any other size the whole
+    portrait."""
+    driver_pixels: DriverPixels = "mouth+shading"
+    """What of the driver's own picture may be seen: nothing, the inside of the mouth, or that and the
+    change of light."""
+    debug_stamp: bool = False
+    """Draw the top 16 rows of each driving frame over the avatar's, to measure delay by a bar code in
+    them."""
+    token: str | None = None
+    """Bearer token that callers must show. Made up and printed where one is needed and none is given."""
+    ice_server: tuple[str, ...] = ()
+    """STUN or TURN server, as stun:HOST[:PORT] or turn:USER:PASSWORD@HOST[:PORT]. None are contacted
+    otherwise."""
+    threads: int = 0
+    """Processor threads for the generator where it runs on the CPU; 0 leaves the choice to torch."""
+    log_level: LogLevel = "info"
+    """How much to say on the standard error stream."""
+    version: bool = False
+    """Print the version and leave."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise ValueError(f"port {self.port}: must be from 0 to 65535")
+        if self.max_sessions < 1:
+            raise ValueError(f"max-sessions {self.max_sessions}: must be at least 1")
+        if self.threads < 0:
+            raise ValueError(f"threads {self.threads}: must not be negative")
+        if self.token is not None and not (
+            self.token.isascii() and self.token.isprintable() and " " not in self.token
+        ):
+            raise ValueError("token: must be of printable ASCII characters without blanks")
+        if self.token == "":
+            raise ValueError("token: must not be empty")
+        Canvas.parse(self.canvas)
+        if self.tls not in (None, "self-signed") and len(self.tls.split(",")) != 2:
+            raise ValueError(f"tls {self.tls!r}: write self-signed, or CERT,KEY (two PEM files)")
+        for text in self.ice_server:
+            parse_ice_server(text)
+
+    @cached_property
+    def size(self) -> Canvas:
+        """The canvas."""
+        return Canvas.parse(self.canvas)
+
+    @property
+    def loopback(self) -> bool:
+        """Can only this machine reach the server?"""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @cached_property
+    def bearer(self) -> str | None:
+        """The token that callers must show; None where none is needed."""
+        if self.token is not None or self.loopback:
+            return self.token
+        return secrets.token_urlsafe(16)
+
+    @cached_property
+    def ice_servers(self) -> list[RTCIceServer]:
+        return [parse_ice_server(text) for text in self.ice_server]
+
+    @property
+    def ceilings(self) -> dict[str, float]:
+        """How much of the driver's pixels a session may ask for, by control."""
+        return {
+            "mouth_pixels": float(self.driver_pixels != "none"),
+            "shading": float(self.driver_pixels == "mouth+shading"),
+        }
+
+
+def parse_ice_server(text: str) -> RTCIceServer:
+    """`stun:HOST[:PORT]` or `turn[s]:USER:PASSWORD@HOST[:PORT][?transport=…]`. Raises ValueError for
+    anything else."""
+    scheme, _, rest = text.partition(":")
+    credentials, at, host = rest.rpartition("@")
+    if scheme in ("stun", "stuns") and host and not at:
+        return RTCIceServer(urls=f"{scheme}:{host}")
+    username, colon, password = credentials.partition(":")
+    if scheme in ("turn", "turns") and host and colon:
+        return RTCIceServer(urls=f"{scheme}:{host}", username=username, credential=password)
+    raise ValueError(f"ice-server {text!r}: write stun:HOST[:PORT] or turn:USER:PASSWORD@HOST[:PORT]")

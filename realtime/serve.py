@@ -1,0 +1,236 @@
+"""Serve a live avatar.
+
+    python -m realtime.serve --source face.png                                   # for this machine
+    python -m realtime.serve --source face.png --host 0.0.0.0 --tls self-signed  # phones too
+
+The way through this file is the way of a start: settings, port, model, portrait, engine, web application,
+and, at SIGTERM or Ctrl-C, the same backwards.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import ssl
+import sys
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import segno
+import torch
+from aiohttp import web
+
+from models import registry
+from models.contract import Observation
+from realtime import __version__, _aiortc_compat
+from realtime.app import make_app
+from realtime.command_line import fail, parse
+from realtime.config import MAX_UPLOAD, Settings
+from realtime.controls import ControlPanel
+from realtime.engine import Avatar, Engine, EngineThread, Portrait
+from realtime.pictures import load_picture
+from realtime.pipeline import Tracker
+from realtime.roster import Roster
+from realtime.session import Services
+from realtime.stats import Metrics
+from realtime.tls import lan_addresses, make_context
+
+log = logging.getLogger(__name__)
+
+PROGRAM = "reenact-serve"
+CODEC_THREADS = 4  # at most; each encodes one session's frame at a time
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command. Ends with exit code 2 and one line where its user asked for what can't be."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if "--version" in arguments:  # before anything that is required
+        print(__version__)
+        return
+    settings = parse(
+        Settings, arguments, PROGRAM, "Serve a live avatar: a portrait that moves with your face."
+    )
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    for chatty in ("aiortc", "aioice", "aiohttp.access"):
+        logging.getLogger(chatty).setLevel(
+            logging.DEBUG if settings.log_level == "debug" else logging.WARNING
+        )
+    try:
+        context = make_context(settings.tls)
+        listener = bind(settings.host, settings.port)
+        engine, portrait = load(settings)
+    except ValueError as error:
+        fail(str(error), PROGRAM)
+    for warning in portrait.warnings:
+        log.warning("%s", warning)
+    _run(serve(settings, engine, portrait, listener, context))
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket bound to that address, not listening yet. Raises ValueError where that can't be, in words
+    for a user."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except OSError:
+        raise ValueError(f"host {host!r}: no such address") from None
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if os.name == "posix":  # elsewhere it would let two servers share a port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise ValueError(
+            f"cannot listen on {host} port {port}: {error.strerror}; choose another with --port"
+        ) from None
+    return listener
+
+
+def load(settings: Settings) -> tuple[Engine, Portrait]:
+    """The model, warm, and the portrait made ready. Raises ValueError for an unknown model, a missing
+    device, or a source without a usable face."""
+    generator = registry.get(settings.model)
+    device = choose_device(settings.device)
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    picture = load_picture(settings.source)
+    engine = Engine(generator(), device, settings.size, time.monotonic)
+    portrait = engine.prepare(picture)
+    warm_up(engine, portrait)
+    return engine, portrait
+
+
+def choose_device(wanted: str) -> str:
+    """A torch device. Raises ValueError where the wanted one is not there."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wanted == "auto":
+        return next(name for name, usable in there.items() if usable)
+    if not there[wanted]:
+        raise ValueError(
+            f"device {wanted}: not there, or this build of torch cannot use it; try --device auto"
+        )
+    return wanted
+
+
+def warm_up(engine: Engine, portrait: Portrait) -> None:
+    """Draw the portrait with its own pose once, so that nobody waits for what torch prepares at the first
+    call."""
+    size = engine.generator.spec.driving.size
+    still = Observation(
+        image=torch.zeros(1, 3, size, size),
+        points=torch.full((1, 478, 3), 0.5),
+        to_frame=torch.tensor([[[float(size), 0, 0], [0, float(size), 0]]]),
+        valid=torch.zeros(1, dtype=torch.bool),
+    )
+    engine.render(Avatar(portrait), still, 0.0)
+
+
+def make_services(
+    settings: Settings,
+    engine: Engine,
+    portrait: Portrait,
+    make_tracker: Callable[[], Tracker] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Services:
+    """What the sessions of a server share. The caller starts and stops the engine's thread, and shuts the
+    pools."""
+    from realtime.tracker import DriverTracker
+
+    spec = engine.generator.spec
+    return Services(
+        engine=engine,
+        engine_thread=EngineThread(engine),
+        panel=ControlPanel(spec, settings.ceilings),
+        portrait=portrait,
+        metrics=Metrics(),
+        make_tracker=make_tracker or (lambda: DriverTracker(spec.driving)),
+        pool=ThreadPoolExecutor(max(2, min(settings.max_sessions, os.cpu_count() or 1)), "tracker"),
+        portrait_pool=ThreadPoolExecutor(1, "portrait"),
+        ice_servers=settings.ice_servers,
+        max_upload=MAX_UPLOAD,
+        clock=clock,
+        debug_stamp=settings.debug_stamp,
+    )
+
+
+async def serve(
+    settings: Settings,
+    engine: Engine,
+    portrait: Portrait,
+    listener: socket.socket,
+    context: ssl.SSLContext | None,
+) -> None:
+    """Serve until the process is told to stop; then tell the sessions, close them, and return."""
+    stop = asyncio.Event()
+    _on_signals(stop.set)
+    loop = asyncio.get_running_loop()
+    # aiortc encodes in the loop's default executor, whose usual size is no measure of what codecs need.
+    loop.set_default_executor(ThreadPoolExecutor(min(settings.max_sessions + 1, CODEC_THREADS), "codec"))
+    _aiortc_compat.apply(settings.size.width, settings.size.height)
+    services = make_services(settings, engine, portrait)
+    roster = Roster(services, settings.max_sessions)
+    services.engine_thread.start()
+    runner = web.AppRunner(make_app(settings, roster), access_log=None)
+    await runner.setup()
+    try:
+        await web.SockSite(runner, listener, ssl_context=context).start()
+        announce(settings, listener.getsockname()[1])
+        await stop.wait()
+        log.info("stopping")
+        await roster.close()
+    finally:
+        await runner.cleanup()
+        services.engine_thread.stop()
+        services.pool.shutdown()
+        services.portrait_pool.shutdown()
+
+
+def announce(settings: Settings, port: int) -> None:
+    """Print where to go. Other machines get the LAN address with the token, and phones a code to scan."""
+    scheme = "https" if settings.tls else "http"
+    fragment = f"#token={settings.bearer}" if settings.bearer else ""
+    everywhere = settings.host in ("0.0.0.0", "::")
+    hosts = (lan_addresses() or ["localhost"]) if everywhere else [settings.host]
+    for host in hosts:
+        print(f"Open {scheme}://{f'[{host}]' if ':' in host else host}:{port}/{fragment}", flush=True)
+    if settings.loopback:
+        return
+    if not settings.tls:
+        print("Other machines' browsers open a camera over HTTPS only: add --tls self-signed", flush=True)
+        return
+    segno.make(f"{scheme}://{hosts[0]}:{port}/{fragment}").terminal(compact=True)
+    if settings.tls == "self-signed":
+        print(
+            "The browser will warn of the certificate, which was made just now: go on to the page.",
+            flush=True,
+        )
+
+
+def _on_signals(stop: Callable[[], object]) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        try:
+            loop.add_signal_handler(number, stop)
+        except NotImplementedError:  # Windows
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop))
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    """Run on uvloop where it exists; it has no build for Windows."""
+    if sys.platform == "win32":
+        asyncio.run(work)
+    else:
+        import uvloop
+
+        uvloop.run(work)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""What every test gets."""
+
+import socket
+from collections.abc import Iterator
+
+import aioice.ice
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """Results and run times must not depend on how many cores a machine has."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def loopback_ice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let peers in this process find each other on machines without a network: ICE leaves loopback addresses out."""
+
+    def addresses(use_ipv4: bool, use_ipv6: bool) -> list[str]:
+        return ["127.0.0.1"]
+
+    monkeypatch.setattr(aioice.ice, "get_host_addresses", addresses)
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    """A port of 127.0.0.1 on which somebody else listens."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        yield other.getsockname()[1]
