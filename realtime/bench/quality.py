@@ -37,8 +37,9 @@ from rich.console import Console
 from rich.table import Table
 
 from models import registry
-from models.contract import Controls
-from models.face_tracker import FaceTracker, observe
+from models.contract import Controls, CropRule, Observation
+from models.face_tracker import FaceTracker, settled_points
+from models.observation import observe
 from realtime.bench.clips import Clip, around_first_face, read_clip, recoded, write_clip
 from realtime.bench.fidelity import Fidelity, fidelity
 from realtime.bench.judge import Judge
@@ -51,8 +52,6 @@ from realtime.pictures import load_picture
 
 Picture = npt.NDArray[np.uint8]
 
-WARM_PASSES = 6  # of the tracker over the first frame, before it is the neutral pose
-WARM_KEPT = 4  # the last ones, whose centre it is
 JUDGE_PASSES = 3  # of the judge over the first frame, so that its own settling is not measured
 
 TABLE_WIDTH = 150  # characters, also where the terminal is narrower: a wrapped line can still be read
@@ -194,30 +193,19 @@ def perform(engine: Engine, portrait: Portrait, clip: Clip, controls: Controls) 
     """The avatar's frames for a clip, one for each of its frames, as the product makes them."""
     rule = engine.generator.spec.driving
     avatar = Avatar(portrait, controls)
-    avatar.use_neutral(_first_neutral(engine, clip))
-    tracker = FaceTracker()
-    try:
+    avatar.use_neutral(engine.encode(_first_face(clip, rule)))
+    with FaceTracker() as tracker:
         for index, frame in enumerate(clip.frames):
-            faces = tracker.track(frame)
-            observation = observe(frame, faces[0] if faces else None, rule)
+            observation = observe(frame, tracker.track(frame), rule)
             yield engine.render(avatar, observation, float(index / clip.fps)).picture
-    finally:
-        tracker.close()
 
 
-def _first_neutral(engine: Engine, clip: Clip) -> Any:
-    """The driver's code in the first frame with a face, once a tracker of its own has settled on it."""
-    rule = engine.generator.spec.driving
-    tracker = FaceTracker()
-    try:
+def _first_face(clip: Clip, rule: CropRule) -> Observation:
+    """The driver in the first frame with a face, once a tracker of its own has settled on it."""
+    with FaceTracker() as tracker:
         for frame in clip.frames:
-            if not tracker.track(frame):
-                continue
-            passes = [tracker.track(frame) for _ in range(WARM_PASSES - 1)][-WARM_KEPT:]
-            codes = [engine.encode(observe(frame, faces[0], rule)) for faces in passes if faces]
-            return engine.generator.neutral(codes)
-    finally:
-        tracker.close()
+            if tracker.track(frame) is not None:
+                return observe(frame, settled_points(frame, tracker), rule)
     raise ValueError(f"{clip.name}: no face in any frame")
 
 
