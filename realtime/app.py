@@ -1,13 +1,17 @@
 """The web application: the page, what the page has to know, commands to a session, and health."""
 
+import asyncio
+import io
 import json
 from pathlib import Path
 
 from aiohttp import web
+from PIL import Image
 
 from realtime import __version__, whip
 from realtime.access import guard
 from realtime.config import MAX_UPLOAD, Settings
+from realtime.engine import Portrait
 from realtime.keys import ROSTER, SETTINGS
 from realtime.problems import Problem
 from realtime.roster import RETRY_AFTER_S, Roster
@@ -61,6 +65,22 @@ async def config(request: web.Request) -> web.Response:
             "version": __version__,
         }
     )
+
+
+@routes.get("/api/portrait")
+async def portrait(request: web.Request) -> web.Response:
+    """The portrait that a session starts with, at rest, as its avatar's frames show it."""
+    services = request.app[ROSTER].services
+    loop = asyncio.get_running_loop()
+    picture = await loop.run_in_executor(services.portrait_pool, _still, services.portrait)
+    return web.Response(body=picture, content_type="image/jpeg")
+
+
+def _still(portrait: Portrait) -> bytes:
+    canvas = (portrait.framing.base[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0)
+    file = io.BytesIO()
+    Image.fromarray(canvas.cpu().numpy()).save(file, "JPEG", quality=90)
+    return file.getvalue()
 
 
 @routes.put("/api/sessions/{id}/source")
