@@ -1,68 +1,181 @@
-"""Faces in pictures, by MediaPipe (imported when it is first needed): landmarks of stills and of video, the person's
-mask, and the `Observation` that a generator reads."""
+"""Faces in pictures, by MediaPipe (imported when it is first needed): boxes, landmarks, the person's mask.
 
-from collections.abc import Sequence
-from typing import Any
+Landmarks of video and of stills are found alike: the mesh looks at where its last landmarks lay. On a still
+it looks several times, until they have settled; a single look scatters five times as much, and is off by 1 %
+of the distance between the eyes.
+"""
+
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from models.contract import CropRule, Observation
-from models.face_geometry import crop_to_frame, to_crop_units
+from models.contract import LANDMARKS
 
 Picture = npt.NDArray[np.uint8]  # H×W×3 RGB
 Points = npt.NDArray[np.float64]  # 478×3, pixels of the picture; z in the scale of x
 
+CONFIDENCE = 0.5  # of the detector, least
+CHECK_EVERY = 30  # frames between two looks for a larger face than the tracked one
+LARGER = 1.5  # how many times the tracked face's area another one must have …
+CHECKS = 2  # … in how many such looks in a row, before the tracker goes over to it
+SETTLE, SETTLED = 6, 4  # looks at a still, and how many of the last ones count
+SURROUNDINGS = 1.6  # side of what is kept around a face's box that the mesh shall find / side of the box
 
-def _mesh(video: bool, faces: int) -> Any:
-    import mediapipe
 
-    return mediapipe.solutions.face_mesh.FaceMesh(
-        static_image_mode=not video, refine_landmarks=True, max_num_faces=faces
-    )
+class Box(NamedTuple):
+    """Where a face is, pixels."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    score: float = 1.0  # the detector's confidence, (0, 1]
+
+    @property
+    def area(self) -> float:
+        return self.width * self.height
+
+    @property
+    def side(self) -> float:
+        return max(self.width, self.height)
+
+    def holds(self, x: float, y: float) -> bool:
+        return (
+            abs(x - self.x - self.width / 2) <= self.width / 2
+            and abs(y - self.y - self.height / 2) <= self.height / 2
+        )
+
+    def overlaps(self, other: "Box") -> bool:
+        """Does either hold the other's centre?"""
+        mine = self.x + self.width / 2, self.y + self.height / 2
+        return other.holds(*mine) or self.holds(other.x + other.width / 2, other.y + other.height / 2)
+
+    def grown(self, factor: float, width: int, height: int) -> tuple[slice, slice]:
+        """Rows and columns, within the picture, of the square of `factor` times the box's longer side."""
+        x, y, half = self.x + self.width / 2, self.y + self.height / 2, factor * self.side / 2
+        rows = slice(max(0, int(y - half)), max(1, min(height, int(np.ceil(y + half)))))
+        return rows, slice(max(0, int(x - half)), max(1, min(width, int(np.ceil(x + half)))))
 
 
-def _landmarks(mesh: Any, picture: Picture) -> list[Points]:
-    """All faces of the picture, largest first."""
-    height, width = picture.shape[:2]
-    found = mesh.process(picture).multi_face_landmarks or []
-    scale = np.array([width, height, width], np.float64)
-    faces = [np.array([[p.x, p.y, p.z] for p in face.landmark]) * scale for face in found]
-    return sorted(faces, key=lambda points: -float(np.ptp(points[:, :2], axis=0).prod()))
+class FaceDetector:
+    """Boxes of the faces in single pictures. Not thread-safe.
+
+    far: find small faces too (of about 1/20 of the picture), at three times the time, but not turned ones.
+    """
+
+    def __init__(self, far: bool = False, confidence: float = CONFIDENCE) -> None:
+        import mediapipe
+
+        self._detection = mediapipe.solutions.face_detection.FaceDetection(
+            model_selection=int(far), min_detection_confidence=confidence
+        )
+
+    def detect(self, picture: Picture) -> list[Box]:
+        """Largest first."""
+        height, width = picture.shape[:2]
+        boxes = []
+        for found in self._detection.process(picture).detections or []:
+            box = found.location_data.relative_bounding_box
+            place = box.xmin * width, box.ymin * height, box.width * width, box.height * height
+            boxes.append(Box(*place, score=float(found.score[0])))
+        return sorted(boxes, key=lambda box: -box.area)
+
+    def close(self) -> None:
+        self._detection.close()
+
+    def __enter__(self) -> "FaceDetector":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 class FaceTracker:
-    """Landmarks of one video stream. Not thread-safe; one per session."""
+    """Landmarks of the largest face of one video stream. Not thread-safe; one per stream.
 
-    def __init__(self, faces: int = 2) -> None:
-        self._mesh = _mesh(video=True, faces=faces)
+    The mesh follows one face; looking for two would run the detector on every frame, for 2 ms. Which face is
+    decided by a detector of our own: when there is none to follow, and every `CHECK_EVERY` frames, so that
+    somebody who sits down in front is taken, but two faces of like size don't take turns.
+    """
 
-    def track(self, picture: Picture) -> list[Points]:
-        """The faces of the next frame, largest first; empty where there is none."""
-        return _landmarks(self._mesh, picture)
+    def __init__(self) -> None:
+        import mediapipe
+
+        self._mesh = mediapipe.solutions.face_mesh.FaceMesh(
+            static_image_mode=False, refine_landmarks=True, max_num_faces=1
+        )
+        self._detector = FaceDetector()
+        self._following = False
+        self._since_check = 0  # frames
+        self._larger = 0  # how many checks in a row have seen a larger face
+
+    def track(self, picture: Picture) -> Points | None:
+        """The next frame's face; None where there is none."""
+        points = self._look(picture) if self._following else None
+        if points is None:
+            self._since_check = self._larger = 0
+            points = self._acquire(picture)
+        else:
+            points = self._check(picture, points)
+        self._following = points is not None
+        return points
 
     def close(self) -> None:
         self._mesh.close()
+        self._detector.close()
+
+    def __enter__(self) -> "FaceTracker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _look(self, picture: Picture) -> Points | None:
+        found = self._mesh.process(picture).multi_face_landmarks
+        if not found:
+            return None
+        height, width = picture.shape[:2]
+        points = np.array([(p.x, p.y, p.z) for p in found[0].landmark], np.float64)
+        assert points.shape == (LANDMARKS, 3)
+        return points * (width, height, width)
+
+    def _acquire(self, picture: Picture) -> Points | None:
+        boxes = self._detector.detect(picture)
+        if not boxes:
+            return None
+        return self._look(picture if len(boxes) == 1 else _alone(picture, boxes[0]))
+
+    def _check(self, picture: Picture, points: Points) -> Points | None:
+        """Go over to another face if it has been the larger one for long enough."""
+        self._since_check += 1
+        if self._since_check < CHECK_EVERY:
+            return points
+        self._since_check = 0
+        mine = box_of(points)
+        boxes = self._detector.detect(picture)
+        followed = next((box for box in boxes if box.overlaps(mine)), mine)
+        others = [box for box in boxes if not box.overlaps(mine) and box.area > LARGER * followed.area]
+        self._larger = self._larger + 1 if others else 0
+        if self._larger < CHECKS:
+            return points
+        self._larger = 0
+        only = _alone(picture, others[0])
+        self._look(only)  # where it looks now there is nothing: this makes the mesh let go
+        return self._look(only)
 
 
-def find_faces(picture: Picture, faces: int = 2) -> list[Points]:
-    """The faces of a still, largest first."""
-    mesh = _mesh(video=False, faces=faces)
-    try:
-        return _landmarks(mesh, picture)
-    finally:
-        mesh.close()
+def box_of(points: Points) -> Box:
+    """The landmarks' box."""
+    low, high = points[:, :2].min(0), points[:, :2].max(0)
+    return Box(*low, *(high - low))
 
 
-def portrait_face(picture: Picture) -> Points:
-    """The face of a portrait: the largest. Raises ValueError where there is none."""
-    faces = find_faces(picture)
-    if not faces:
-        raise ValueError(
-            "no face found in the source picture: use a portrait whose face is upright and well lit"
-        )
-    return faces[0]
+def settled_points(picture: Picture, faces: FaceTracker) -> Points | None:
+    """Landmarks of a still, or a stream's first frame, once the tracker has settled; None without a face."""
+    looks = [faces.track(picture) for _ in range(SETTLE)]
+    found = [points for points in looks[-SETTLED:] if points is not None]
+    return np.mean(found, axis=0) if found else None
 
 
 def person_mask(picture: Picture) -> npt.NDArray[np.float32]:
@@ -76,53 +189,10 @@ def person_mask(picture: Picture) -> npt.NDArray[np.float32]:
         segmenter.close()
 
 
-def observe(
-    picture: Picture,
-    points: Points | None,
-    rule: CropRule,
-    person: npt.NDArray[np.float32] | None = None,
-) -> Observation:
-    """One picture as a generator wants to see it (batch 1, on the CPU).
-
-    points: its landmarks; None where no face was seen: the observation is then not `valid`, and holds the whole picture.
-    person: H×W mask, for source pictures.
-    """
+def _alone(picture: Picture, box: Box) -> Picture:
+    """The picture, black but for the box and some surroundings."""
     height, width = picture.shape[:2]
-    if points is None:
-        to_frame = np.array([[width, 0, 0], [0, height, 0]], np.float64)
-        crop_points = np.zeros((478, 3))
-    else:
-        to_frame = crop_to_frame(points, rule, width, height)
-        crop_points = to_crop_units(points, to_frame)
-    image = torch.from_numpy(_cut(picture, to_frame, rule.size)).permute(2, 0, 1)[None].float() / 255
-    mask = None if person is None else torch.from_numpy(_cut(person, to_frame, rule.size))[None, None]
-    return Observation(
-        image=image,
-        points=torch.from_numpy(crop_points.astype(np.float32))[None],
-        to_frame=torch.from_numpy(to_frame.astype(np.float32))[None],
-        valid=torch.tensor([points is not None]),
-        person=mask,
-    )
-
-
-def _cut(picture: npt.NDArray[Any], to_frame: npt.NDArray[np.float64], size: int) -> npt.NDArray[Any]:
-    """The size×size crop of a picture; its border is repeated outside."""
-    import cv2
-
-    per_pixel = to_frame @ np.diag([1 / size, 1 / size, 1.0])  # crop pixels → picture pixels
-    scale = float(np.sqrt(abs(np.linalg.det(per_pixel[:, :2]))))
-    if scale >= 2:  # shrink first, or fine texture turns into noise
-        smaller = cv2.resize(picture, None, fx=1 / scale, fy=1 / scale, interpolation=cv2.INTER_AREA)
-        ratio = np.diag([smaller.shape[1] / picture.shape[1], smaller.shape[0] / picture.shape[0]])
-        picture, per_pixel = smaller, ratio @ per_pixel
-    # cv2 counts from pixel centres; ours counts from pixel edges
-    matrix = per_pixel.copy()
-    matrix[:, 2] += per_pixel[:, :2] @ [0.5, 0.5] - 0.5
-    cut: npt.NDArray[Any] = cv2.warpAffine(
-        picture,
-        matrix,
-        (size, size),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
-    return cut
+    part = box.grown(SURROUNDINGS, width, height)
+    alone = np.zeros_like(picture)
+    alone[part] = picture[part]
+    return alone

@@ -16,7 +16,9 @@ import numpy.typing as npt
 import torch
 
 from models.contract import Controls, Observation, Reenactor, map_code
-from models.face_tracker import observe, person_mask, portrait_face
+from models.face_tracker import person_mask
+from models.observation import observe
+from models.portrait_face import portrait_face
 from realtime.framing import Canvas, Framing
 
 EASE_S = 1.0  # from the last pose to the neutral one after the face was lost
