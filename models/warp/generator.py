@@ -22,6 +22,9 @@ SHADE_LIMIT = 0.22  # |log| at most 1.25×, or highlights blow out
 SKIN = (205, 425, 50, 280, 6)  # cheeks and nose bridge
 MOUTH_WINDOW = (144, 160)  # pixels
 EYE_WINDOW = (64, 96)
+EYE_REACH = 0.72  # half width of the eyes' layer, × the eye's width
+LASHES = 0.06  # × the eye's width: the strip along a lid's edge that is not stretched
+LID_RIM = 0.03  # × the eye's width: the lower landmarks lie that far inside the white
 LIP_GROWTH = 2.0  # pixels that the mouth's layer reaches under the lips
 OPENING = (0.03, 0.08)  # mouth gap / mouth width beyond the source's at which the layer starts, and is whole
 MARGIN = 8  # pixels over which the avatar fades into the portrait at the crop's edge
@@ -99,7 +102,7 @@ class Warp(Reenactor[Appearance, Structure]):
             structure=structure,
             picture=source.image,
             ring=torch.from_numpy((ring * SIZE).astype(np.float32))[None].to(device),
-            field=map_code(lambda tensor: tensor.to(device), solve_field(points, ring, GRID)),
+            field=map_code(lambda tensor: tensor.to(device), solve_field(points[self.motion.bending.cpu().numpy()], ring, GRID)),
             shade_at=shade_at.to(device),
             shade_mask=shade_mask.to(device),
             sclera=sclera,
@@ -202,7 +205,7 @@ class Warp(Reenactor[Appearance, Structure]):
             layers.to_upright(at, points[:, lips, :2])
             for lips in (self.motion.lip_upper, self.motion.lip_lower)
         )
-        below, above = layers.between(upper, lower, self.patch)
+        below, above = layers.depth(upper, lower, self.patch)
         aside = (self.patch[..., 0].abs() * 2).clamp(max=1)
         light = (skin * self.luminance.view(1, 3)).sum(1).view(-1, 1)
         teeth = (
@@ -224,13 +227,14 @@ class Warp(Reenactor[Appearance, Structure]):
             source[:, self.motion.rigid], structure.points[:, self.motion.rigid]
         )
         ring = scale.view(-1, 1, 1) * appearance.ring @ rotation.transpose(1, 2) + shift.unsqueeze(1)
-        motion = torch.cat((structure.points - source, ring - appearance.ring), 1)[..., :2] * (2 / SIZE)
+        face = (structure.points - source)[:, self.motion.bending]
+        motion = torch.cat((face, ring - appearance.ring), 1)[..., :2] * (2 / SIZE)
         forward = displacement(appearance.field, motion)
         backward = self._inverted(forward)
         flow = F.interpolate(backward, size=(SIZE, SIZE), mode="bilinear", align_corners=False)
         grid = (flow + self.pixels).permute(0, 2, 3, 1)
         rgb = F.grid_sample(picture, grid.to(picture.dtype), align_corners=False, padding_mode="border")
-        rgb = self._eyes(rgb, appearance, structure)
+        rgb = self._eyes(rgb, picture, appearance, structure)
         rgb = self._mouth(rgb, structure)
         return rgb, self.alpha.expand(rgb.shape[0], -1, -1, -1)
 
@@ -250,27 +254,39 @@ class Warp(Reenactor[Appearance, Structure]):
             backward = -F.grid_sample(forward, grid, align_corners=False, padding_mode="border")
         return backward
 
-    def _eyes(self, rgb: Tensor, appearance: Appearance, structure: Structure) -> Tensor:
+    def _eyes(self, rgb: Tensor, picture: Tensor, appearance: Appearance, structure: Structure) -> Tensor:
+        """Lids that close over eyeballs that stay round. The bent picture knows nothing of either: the lids are no control
+        points of it, because a closing eye folds it. picture: the shaded source."""
         for side in (0, 1):
-            at = self.motion.eye_frame(structure.points, side)
+            at, source_at = (self.motion.eye_frame(p, side) for p in (structure.points, appearance.structure.points))
             window = layers.window(at.centre, EYE_WINDOW, (SIZE, SIZE))
             pixels = layers.to_upright(at, window.points)
+            x, y = pixels.unbind(2)
             width = at.along.square().sum(1, keepdim=True).sqrt()
-            lids = (
-                layers.to_upright(at, structure.points[:, index[side], :2])
-                for index in (self.motion.lid_upper, self.motion.lid_lower)
-            )
-            below, above = layers.between(*lids, pixels)
-            opacity = (torch.minimum(below, above) * width / 1.5 + 0.3).clamp(0, 1)
+            edges = self.motion.eye_edges[side]
+            lines = [
+                layers.to_upright(frame, points[:, edges.flatten(), :2]).view(points.shape[0], 4, -1, 2)
+                for frame, points in ((at, structure.points), (source_at, appearance.structure.points))
+            ]
+            hollow, upper, lower, cheek, *source_edges = layers.heights(torch.cat(lines, 1), x).unbind(1)
+            above = layers.stretched(upper - y, upper - hollow, source_edges[1] - source_edges[0], LASHES)
+            below = layers.stretched(y - lower, cheek - lower, source_edges[3] - source_edges[2], LASHES)
+            origin = torch.where(y < (upper + lower) / 2, source_edges[1] - above, source_edges[2] + LID_RIM + below)
+            skin = layers.sample(picture, layers.from_upright(source_at, torch.stack((x, origin), 2)))
+
             radius = appearance.iris_radius[:, side].view(-1, 1)
             centre = layers.to_upright(at, structure.points[:, self.motion.irises[side, :1], :2])
             offset = pixels - centre
-            distance = offset.square().sum(2).sqrt()
             white = layers.sample_patch(appearance.sclera[:, side], pixels, EYE_SPAN)
             iris = layers.sample_patch(appearance.iris[:, side], offset / radius.unsqueeze(2), 2 * IRIS_SPAN)
-            disc = ((radius - distance) * width / 1.5 + 0.5).clamp(0, 1)
-            colour = torch.lerp(white, iris, disc.unsqueeze(1))
-            rgb = layers.paste(rgb, window, colour, opacity * appearance.eyes_seen[:, side].view(-1, 1))
+            disc = ((radius - offset.square().sum(2).sqrt()) * width / 1.5 + 0.5).clamp(0, 1)
+            ball = torch.lerp(white, iris, disc.unsqueeze(1))
+            beyond = (x.abs() - 0.5).clamp_min(0)
+            open_ = ((torch.minimum(y - upper, lower - y) - beyond) * width / 1.5 + 0.3).clamp(0, 1)
+            open_ = open_ * ((lower - upper) * width / 2).clamp(0, 1)  # lids that met leave no white line
+            colour = torch.lerp(skin, ball, open_.unsqueeze(1))
+            inside = torch.minimum(torch.minimum(y - hollow, cheek - y), EYE_REACH - x.abs()) * width / 3
+            rgb = layers.paste(rgb, window, colour, inside.clamp(0, 1) * appearance.eyes_seen[:, side].view(-1, 1))
         return rgb
 
     def _mouth(self, rgb: Tensor, structure: Structure) -> Tensor:
@@ -281,7 +297,7 @@ class Warp(Reenactor[Appearance, Structure]):
             layers.to_upright(at, structure.points[:, lips, :2])
             for lips in (self.motion.lip_upper, self.motion.lip_lower)
         )
-        below, above = layers.between(upper, lower, pixels)
+        below, above = layers.depth(upper, lower, pixels)
         width = at.along.square().sum(1, keepdim=True).sqrt()
         inside = ((torch.minimum(below, above) * width + LIP_GROWTH) / 3).clamp(0, 1)
         colour = layers.sample_patch(structure.mouth, pixels, MOUTH_SPAN)

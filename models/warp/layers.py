@@ -71,23 +71,43 @@ def sample_patch(patch: Tensor, points: Tensor, span: float) -> Tensor:
     return F.grid_sample(patch, grid.to(patch.dtype), align_corners=False, padding_mode="border").squeeze(2)
 
 
-def between(upper: Tensor, lower: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-    """How far points lie below an upper and above a lower edge: B×K each, negative outside.
+TABLE_HALF = 0.75  # upright x at which the tables of `heights` end
+TABLE_STEPS = 64
 
-    upper, lower: B×J×2 polylines from the left to the right corner; points: B×K×2; all in the same upright coordinates.
+
+def heights(lines: Tensor, x: Tensor) -> Tensor:
+    """B×L×K: the y of L polylines (B×L×J×2, from left to right) at x (B×K), all in the same upright coordinates.
+
+    A polyline goes on level beyond its ends. Its x are put in order first, as a turned head may fold them. They are drawn
+    into tables once, so that each of many pixels costs one look-up.
+    """
+    knots = torch.cummax(lines[..., 0], 2).values
+    start, width = knots[..., :-1], (knots[..., 1:] - knots[..., :-1]).clamp_min(1e-4)
+    rise = lines[..., 1:, 1] - lines[..., :-1, 1]
+    at = (torch.arange(TABLE_STEPS, device=x.device) + 0.5) / TABLE_STEPS * (2 * TABLE_HALF) - TABLE_HALF
+    passed = ((at.view(-1, 1) - start.unsqueeze(2)) / width.unsqueeze(2)).clamp(0, 1)  # of each segment
+    table = lines[..., :1, 1] + (passed * rise.unsqueeze(2)).sum(3)  # B×L×STEPS
+    grid = torch.stack((x / TABLE_HALF, torch.zeros_like(x)), 2).unsqueeze(1)
+    return F.grid_sample(table.unsqueeze(2), grid, align_corners=False, padding_mode="border").squeeze(2)
+
+
+def depth(upper: Tensor, lower: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+    """How far points (B×K×2) lie below an upper and above a lower edge: B×K each, negative outside.
+
+    upper, lower: B×J×2 polylines from corner to corner; all in the same upright coordinates.
     """
     x, y = points[..., 0], points[..., 1]
-    return y - _height(upper, x), _height(lower, x) - y
+    top, bottom = heights(torch.stack((upper, lower), 1), x).unbind(1)
+    beyond = (x.abs() - 0.5).clamp_min(0)  # of the corners, where both edges end
+    return y - top - beyond, bottom - y - beyond
 
 
-def _height(line: Tensor, x: Tensor) -> Tensor:
-    """The polyline's y at x (B×K), constant beyond its ends. Its x are put in order first, as a turned head may fold them."""
-    knots = torch.cummax(line[..., 0], 1).values
-    start, end = knots[:, :-1], knots[:, 1:]
-    width = end - start
-    slope = (line[:, 1:, 1] - line[:, :-1, 1]) / width.clamp_min(1e-4)
-    run = torch.minimum((x.unsqueeze(2) - start.unsqueeze(1)).clamp_min(0), width.unsqueeze(1))
-    return line[:, :1, 1] + (run * slope.unsqueeze(1)).sum(2)
+def stretched(distance: Tensor, length: Tensor, source_length: Tensor, rigid: float) -> Tensor:
+    """Distances from an edge, mapped from [0, length] to [0, source_length] so that the first `rigid` keep their scale."""
+    keep = torch.minimum(length, source_length).clamp_min(1e-4) / 2
+    keep = keep.clamp(max=rigid)
+    beyond = (distance - keep).clamp_min(0) * (source_length - keep) / (length - keep).clamp_min(1e-4)
+    return torch.minimum(distance.clamp_min(0), keep) + beyond
 
 
 class Window(NamedTuple):

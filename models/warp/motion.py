@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.contract import Controls
+from models.contract import LANDMARKS, Controls
 from models.face_geometry import (
     IRIS_LEFT,
     IRIS_RIGHT,
@@ -23,7 +23,15 @@ from models.warp.layers import Frame, frame, from_upright, to_upright
 # The lids from the picture's left corner to the right one, the left eye's first.
 LID_UPPER = ((33, 246, 161, 160, 159, 158, 157, 173, 133), (362, 398, 384, 385, 386, 387, 388, 466, 263))
 LID_LOWER = ((33, 7, 163, 144, 145, 153, 154, 155, 133), (362, 382, 381, 380, 374, 373, 390, 249, 263))
+# The skin around the lids: the hollow above them and the edge of the cheek below, with the points beside the corners.
+HOLLOW = ((226, 113, 225, 224, 223, 222, 221, 189, 244), (464, 413, 441, 442, 443, 444, 445, 342, 446))
+CHEEK = ((226, 25, 110, 24, 23, 22, 26, 112, 244), (464, 341, 256, 252, 253, 254, 339, 255, 446))
 IRISES = (IRIS_LEFT, IRIS_RIGHT)
+
+# The control points of the bent picture: all but irises and the lids' edges, which the eyes' own layer draws.
+BENDING = tuple(
+    sorted(set(range(LANDMARKS)) - {i for lids in LID_UPPER + LID_LOWER for i in lids[1:-1]} - {i for iris in IRISES for i in iris})
+)
 
 SHIFT_LIMIT = 0.8  # × the face's width: how far the head may leave its place in the portrait
 GAZE_GAIN = 1.25  # landmarks show less of a gaze than there is
@@ -45,7 +53,9 @@ class Motion(nn.Module):
         self.lid_lower: Tensor
         self.lip_upper: Tensor
         self.lip_lower: Tensor
+        self.eye_edges: Tensor
         self.irises: Tensor
+        self.bending: Tensor
         self.lips_share: Tensor
         self.eyes_share: Tensor
         for name, value in {
@@ -56,7 +66,9 @@ class Motion(nn.Module):
             "lid_lower": torch.tensor(LID_LOWER),
             "lip_upper": torch.tensor(LIP_UPPER),  # 11
             "lip_lower": torch.tensor(LIP_LOWER),
+            "eye_edges": torch.tensor(_eye_edges()),  # 2×4×11: hollow, upper lid, lower lid, cheek
             "irises": torch.tensor(IRISES),  # 2×5
+            "bending": torch.tensor(BENDING),
             "lips_share": _share(mean, LIPS_OUTER),  # 478×1: 1 on the lips, 0 beyond REACH
             "eyes_share": _share(
                 mean, (*LID_UPPER[0], *LID_LOWER[0], *LID_UPPER[1], *LID_LOWER[1], *IRIS_LEFT, *IRIS_RIGHT)
@@ -181,6 +193,17 @@ class Motion(nn.Module):
         middle = (face[:, self.lip_upper] + face[:, self.lip_lower])[:, inner] / 2
         face = face.index_copy(1, self.lip_upper[inner], middle)
         return face.index_copy(1, self.lip_lower[inner], middle)
+
+
+def _eye_edges() -> list[list[tuple[int, ...]]]:
+    """For each eye the four edges that divide it, all from beside one corner to beside the other."""
+    edges = []
+    for hollow, upper, lower, cheek in zip(HOLLOW, LID_UPPER, LID_LOWER, CHEEK, strict=True):
+        left, right = hollow[0], hollow[-1]
+        # The outer edges have two points fewer: their ends are repeated.
+        outer = [(left, *edge, right) for edge in (hollow, cheek)]
+        edges.append([outer[0], (left, *upper, right), (left, *lower, right), outer[1]])
+    return edges
 
 
 def _share(mean: Tensor, feature: tuple[int, ...]) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 from models.face_geometry import FACE_OVAL
 from models.warp.codes import EYE, EYE_SPAN, GRID, IRIS, IRIS_SPAN
 from models.warp.field import barycentric, cell_centres, pulled_inside
-from models.warp.layers import between, frame, from_upright, lattice, sample, to_upright
+from models.warp.layers import depth, frame, from_upright, lattice, sample, to_upright
 from models.warp.motion import IRISES, LID_LOWER, LID_UPPER
 
 Array = npt.NDArray[np.float64]
@@ -66,21 +66,21 @@ def _eye(picture: Tensor, points: Tensor, side: int) -> tuple[Tensor, Tensor, Te
     pixels = lattice(EYE, EYE_SPAN, picture.device)
     patch = sample(picture, from_upright(at, pixels))[0].view(3, *EYE).cpu().numpy().astype(np.float64)
 
-    below, above = between(to_upright(at, upper), to_upright(at, lower), pixels)
-    depth = torch.minimum(below, above)[0].view(EYE).cpu().numpy() * width  # pixels inside the lids
+    below, above = depth(to_upright(at, upper), to_upright(at, lower), pixels)
+    inside = torch.minimum(below, above)[0].view(EYE).cpu().numpy() * width  # pixels inside the lids
     rim = points[:, list(IRISES[side]), :2]
     radius = (
         float((rim[:, 1:] - rim[:, :1]).square().sum(2).sqrt().mean()) * 1.06
     )  # landmarks lie inside the dark rim
     centre = to_upright(at, rim[:, :1])
     distance = (pixels - centre)[0].square().sum(1).sqrt().view(EYE).cpu().numpy() * width
-    white = (depth > 1) & (distance > 1.12 * radius)
-    seen = white.sum() > SEEN * max(int((depth > 0).sum()), 1)
+    white = (inside > 1) & (distance > 1.12 * radius)
+    seen = white.sum() > SEEN * max(int((inside > 0).sum()), 1)
     sclera = _spread(patch, white)
 
     fine = lattice((IRIS, IRIS), 2 * IRIS_SPAN, picture.device) * (radius / width) + centre
     disc = sample(picture, from_upright(at, fine))[0].view(3, IRIS, IRIS).cpu().numpy().astype(np.float64)
-    below, above = between(to_upright(at, upper), to_upright(at, lower), fine)
+    below, above = depth(to_upright(at, upper), to_upright(at, lower), fine)
     visible = torch.minimum(below, above)[0].view(IRIS, IRIS).cpu().numpy() * width > 1
     return (
         torch.from_numpy(sclera.astype(np.float32)).to(picture.device),
