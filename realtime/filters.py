@@ -28,8 +28,8 @@ class Smoothing:
 class OneEuroFilter:
     """Takes the jitter out of points at rest, and follows those that move.
 
-    A first-order low-pass whose cut-off rises with the speed of each point, so that a still cheek is smoothed while
-    a lip that opens is not (Casiez, Roussel, Vogel: 1€ Filter, CHI 2012).
+    A first-order low-pass whose cut-off rises with the speed of each point, so that a still cheek is smoothed
+    while a lip that opens is not (Casiez, Roussel, Vogel: 1€ Filter, CHI 2012).
     """
 
     def __init__(self, smoothing: Smoothing) -> None:
@@ -46,8 +46,8 @@ class OneEuroFilter:
     def filter(self, points: Array, time_s: float, unit: float = 1.0) -> Array:
         """The smoothed points at that time.
 
-        points: N×D. unit: what speed is measured in, for instance the face's size in pixels. A sample that is not
-        later than the last one starts anew.
+        points: N×D. unit: what speed is measured in, for instance the face's size in pixels. A sample that is
+        not later than the last one starts anew.
         """
         if self._time_s is None or time_s <= self._time_s:
             self._time_s, self._raw, self._value = time_s, points, points

@@ -27,7 +27,7 @@ class DriverTracker:
         return observe(picture, self._smooth(self._faces.track(picture), time_s), self._rule)
 
     def warm(self, picture: Picture) -> Observation:
-        """One frame, looked at until the landmarks have settled: the best neutral that a single frame can give.
+        """One frame, looked at until the landmarks have settled: the best neutral pose of any one frame.
 
         What follows it must be the stream's next frame, or the same one again.
         """
