@@ -76,7 +76,7 @@ TABLE_STEPS = 64
 
 
 def heights(lines: Tensor, x: Tensor) -> Tensor:
-    """B×L×K: the y of L polylines (B×L×J×2, from left to right) at x (B×K), all in the same upright coordinates.
+    """B×L×K: the y of L polylines (B×L×J×2, from left to right) at x (B×K or 1×K), all in the same upright coordinates.
 
     A polyline goes on level beyond its ends. Its x are put in order first, as a turned head may fold them. They are drawn
     into tables once, so that each of many pixels costs one look-up.
@@ -87,6 +87,7 @@ def heights(lines: Tensor, x: Tensor) -> Tensor:
     at = (torch.arange(TABLE_STEPS, device=x.device) + 0.5) / TABLE_STEPS * (2 * TABLE_HALF) - TABLE_HALF
     passed = ((at.view(-1, 1) - start.unsqueeze(2)) / width.unsqueeze(2)).clamp(0, 1)  # of each segment
     table = lines[..., :1, 1] + (passed * rise.unsqueeze(2)).sum(3)  # B×L×STEPS
+    x = x.expand(table.shape[0], -1)
     grid = torch.stack((x / TABLE_HALF, torch.zeros_like(x)), 2).unsqueeze(1)
     return F.grid_sample(table.unsqueeze(2), grid, align_corners=False, padding_mode="border").squeeze(2)
 

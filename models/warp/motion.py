@@ -176,12 +176,14 @@ class Motion(nn.Module):
         return face
 
     def _lips_apart(self, face: Tensor, source: Tensor) -> Tensor:
-        """Lips that met do not pass through each other."""
-        along = source[:, self.lip_upper[-1], :2] - source[:, self.lip_upper[0], :2]
+        """Lips that met do not pass through each other further than they do in the source."""
+        rest = source[:, self.lip_upper, :2]
+        along = rest[:, -1] - rest[:, 0]
         down = torch.stack((-along[:, 1], along[:, 0]), 1)
         down = down / down.square().sum(1, keepdim=True).sqrt().clamp_min(1e-6)
         upper, lower = face[:, self.lip_upper], face[:, self.lip_lower]
-        overlap = ((upper - lower)[..., :2] * down.unsqueeze(1)).sum(2).clamp_min(0)
+        own = ((rest - source[:, self.lip_lower, :2]) * down.unsqueeze(1)).sum(2).clamp_min(0)
+        overlap = (((upper - lower)[..., :2] * down.unsqueeze(1)).sum(2) - own).clamp_min(0)
         push = torch.nn.functional.pad(overlap.unsqueeze(2) * down.unsqueeze(1) / 2, (0, 1))
         inner = slice(1, -1)
         face = face.index_add(1, self.lip_upper[inner], -push[:, inner])
