@@ -18,7 +18,7 @@ Picture = npt.NDArray[np.uint8]
 
 
 def check(counter: int) -> int:
-    """Four bits of check: CRC-4 (x⁴ + x + 1). It notices every single wrong bit and all but one of the pairs."""
+    """Four bits of check: CRC-4 (x⁴ + x + 1). It notices any one wrong bit and all pairs but one."""
     remainder = counter << 4
     for bit in range(15, 3, -1):
         if remainder >> bit & 1:

@@ -1,4 +1,4 @@
-"""The bar code of the live measurements: it survives what a live path does to a frame, or is not read at all."""
+"""The bar code of the live measurements survives what a live path does to a frame, or is not read at all."""
 
 from fractions import Fraction
 from itertools import combinations

@@ -1,0 +1,234 @@
+// The page: puts the camera, the connection, the portrait and the settings together, and keeps what state it is in.
+
+import { Api } from "./api.js";
+import { Camera, CameraFailure } from "./camera.js";
+import { Connection } from "./connection.js";
+import { Countdown } from "./countdown.js";
+import { Figures } from "./figures.js";
+import { explain, sentence } from "./messages.js";
+import { PortraitChooser } from "./portrait.js";
+import { Settings } from "./settings.js";
+import { Stage } from "./stage.js";
+import { takeToken } from "./token.js";
+
+const State = Object.freeze({ IDLE: "idle", STARTING: "starting", LIVE: "live" });
+const NEXT = { idle: ["starting"], starting: ["live", "idle"], live: ["idle"] };
+const NOTE_MS = 4000;
+const CALIBRATED_MS = 3000; // half a second of rest, and time for a slow machine; then the answer is not coming
+
+const part = (id) => document.getElementById(id);
+
+class Page {
+  constructor(api, config) {
+    this.api = api;
+    this.config = config;
+    this.state = State.IDLE;
+    this.connection = null;
+    this.noteOver = null;
+    this.camera = new Camera();
+    this.stage = new Stage({
+      root: part("stage"), avatar: part("avatar"), still: part("still"), self: part("self"), idle: part("idle"),
+      notice: part("notice"), title: part("notice-title"), text: part("notice-text"), action: part("notice-action"), hint: part("face-hint"),
+    });
+    this.figures = new Figures({ fps: part("figure-fps"), delay: part("figure-delay"), drops: part("figure-drops") });
+    this.countdown = new Countdown({ overlay: part("countdown"), count: part("count"), text: part("count-text") });
+    this.portrait = new PortraitChooser({
+      button: part("portrait-choose"), input: part("portrait-file"), name: part("portrait-name"),
+      help: part("portrait-help"), thumbnail: part("thumbnail"), drop: part("drop"),
+    }, config.maxUpload);
+    this.settings = new Settings(part("sliders"), config.controls);
+    part("settings").hidden = this.settings.empty;
+    this.stage.setCanvas(config.canvas);
+    this.#listen();
+  }
+
+  #listen() {
+    part("start").addEventListener("click", () => (this.state === State.IDLE ? this.start() : this.stop()));
+    part("calibrate").addEventListener("click", () => this.calibrate());
+    part("camera").addEventListener("change", () => this.switchCamera());
+    part("settings-reset").addEventListener("click", () => {
+      this.settings.reset();
+      this.#sendControls(this.settings.values);
+    });
+    this.settings.addEventListener("change", (event) => this.#sendControls(event.detail));
+    this.portrait.addEventListener("choose", () => this.changePortrait());
+    this.camera.addEventListener("devices", () => this.listCameras());
+    this.camera.addEventListener("unplugged", () => this.fail(new CameraFailure("unplugged")));
+    window.addEventListener("pagehide", () => this.stop());
+  }
+
+  async start() {
+    if (this.state !== State.IDLE) return;
+    this.#enter(State.STARTING, "Opening the camera…", "busy");
+    this.stage.clear();
+    let connection = null;
+    try {
+      const stream = await this.camera.open(part("camera").value);
+      if (this.state !== State.STARTING) return this.camera.close();
+      this.stage.showSelf(stream);
+      this.#say("Connecting…", "busy");
+      connection = this.connection = new Connection(this.api, this.config.iceServers);
+      connection.addEventListener("message", (event) => this.#hear(connection, event.detail));
+      const avatar = await connection.open(this.camera.track);
+      if (this.connection !== connection) return undefined; // stopped meanwhile
+      this.#enter(State.LIVE, "Live", "live");
+      connection.addEventListener("lost", (event) => this.fail(event.detail));
+      this.stage.showAvatar(avatar);
+      this.figures.start(connection.peer);
+      if (this.portrait.file) await this.changePortrait();
+    } catch (error) {
+      if (this.state !== State.IDLE && connection === this.connection) this.fail(error);
+    }
+    return undefined;
+  }
+
+  /** Ends what runs. The words in the status line say why. */
+  stop(words = "Stopped", tone = "") {
+    if (this.state === State.IDLE) return;
+    const connection = this.connection;
+    this.connection = null;
+    connection?.close();
+    this.camera.close();
+    this.countdown.stop();
+    this.figures.stop();
+    this.stage.clear();
+    this.#enter(State.IDLE, words, tone);
+  }
+
+  fail(error) {
+    const problem = explain(error);
+    this.stop(problem.title, "bad");
+    this.stage.showProblem(problem, () => this.start());
+  }
+
+  async calibrate() {
+    if (this.state !== State.LIVE) return;
+    const connection = this.connection;
+    this.#say("Calibrating…", "busy");
+    part("calibrate").disabled = true;
+    if (!(await this.countdown.run())) return;
+    const done = new Promise((resolve) => {
+      const limit = setTimeout(() => resolve(false), CALIBRATED_MS);
+      connection.addEventListener("message", (event) => {
+        if (event.detail.type !== "calibrated") return;
+        clearTimeout(limit);
+        resolve(true);
+      });
+    });
+    connection.send({ type: "calibrate" });
+    const calibrated = await done;
+    if (this.connection !== connection) return;
+    this.countdown.stop();
+    part("calibrate").disabled = false;
+    if (calibrated) this.#note("Calibrated", "live");
+    else this.#note("Not calibrated: no face to be seen", "bad");
+  }
+
+  async changePortrait() {
+    const { portrait, connection } = this;
+    const { file } = portrait;
+    if (this.state !== State.LIVE) {
+      this.#showPortrait(file, file.name);
+      portrait.say("It is used from the next start on.");
+      return;
+    }
+    portrait.say("Preparing the portrait…");
+    try {
+      const warnings = await connection.putSource(file);
+      this.#showPortrait(file, file.name);
+      portrait.say(warnings.length ? warnings.map(sentence).join(" ") : undefined);
+      this.#note("The portrait is in use", "live");
+    } catch (error) {
+      if (this.connection !== connection) return;
+      portrait.file = null;
+      portrait.say(error.detail ? sentence(error.detail) : explain(error).text, true);
+      this.#note("The picture cannot be used", "bad");
+    }
+  }
+
+  async switchCamera() {
+    if (this.state !== State.LIVE) return;
+    try {
+      const stream = await this.camera.open(part("camera").value);
+      await this.connection?.replaceTrack(this.camera.track);
+      this.stage.showSelf(stream);
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  async listCameras() {
+    const picker = part("camera");
+    const cameras = await this.camera.list();
+    if (!cameras.length) return;
+    const open = this.camera.track?.getSettings().deviceId;
+    picker.replaceChildren(...cameras.map(({ id, label }) => new Option(label, id, false, id === open)));
+  }
+
+  async showServersPortrait() {
+    this.#showPortrait(await this.api.portrait(), "The server’s portrait");
+  }
+
+  #showPortrait(source, name) {
+    this.portrait.show(source, name);
+    this.stage.showStill(source);
+  }
+
+  #sendControls(controls) {
+    this.connection?.send({ type: "controls", controls });
+  }
+
+  #hear(connection, message) {
+    if (this.connection !== connection) return;
+    if (message.type === "hello") this.#sendControls(this.settings.values);
+    else if (message.type === "face") this.stage.showFace(message.found);
+    else if (message.type === "stats") this.figures.hear(message);
+    else if (message.type === "reply" && !message.ok) this.#note(sentence(message.detail), "bad");
+  }
+
+  #enter(state, words, tone) {
+    if (!NEXT[this.state].includes(state)) throw new Error(`no way from ${this.state} to ${state}`);
+    this.state = state;
+    const button = part("start");
+    button.textContent = state === State.IDLE ? "Start" : "Stop";
+    button.classList.toggle("running", state !== State.IDLE);
+    part("calibrate").disabled = state !== State.LIVE;
+    this.#say(words, tone);
+  }
+
+  /** Says something for a while, then that all is well again. */
+  #note(words, tone) {
+    this.#say(words, tone);
+    this.noteOver = setTimeout(() => this.#say("Live", "live"), NOTE_MS);
+  }
+
+  #say(words, tone) {
+    clearTimeout(this.noteOver);
+    part("status").textContent = words;
+    part("status").dataset.tone = tone;
+  }
+}
+
+async function open() {
+  const api = new Api(takeToken());
+  try {
+    const page = new Page(api, await api.config());
+    await Promise.all([page.showServersPortrait(), page.listCameras()]);
+    if (!navigator.mediaDevices) throw new CameraFailure("insecure");
+  } catch (error) {
+    refuse(explain(error));
+  }
+}
+
+/** Nothing can start on this page: say why. */
+function refuse(problem) {
+  part("start").disabled = true;
+  part("status").textContent = problem.title;
+  part("status").dataset.tone = "bad";
+  part("idle").hidden = true;
+  part("notice").hidden = false;
+  part("notice-title").textContent = problem.title;
+  part("notice-text").textContent = problem.text;
+}
+
+await open();
