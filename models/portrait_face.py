@@ -15,7 +15,7 @@ TILES = 3  # a side: the last search looks at overlapping tiles, each 2 / (TILES
 CROP = 2.2  # side of what the mesh is shown / side of the face's box
 LEAST_CROP = 256  # pixels: smaller crops are enlarged
 MOST_ROLL = 60  # degrees between the line of the eyes and level
-TURNED = 0.1  # by how much the detector must like a turned picture better to call the picture turned
+TURNED = 0.09  # by how much the detector must like a turned picture better to call the picture turned
 
 _SIDEWAYS = "the face in the source picture lies on its side or upside down: turn the picture upright"
 
@@ -50,26 +50,27 @@ def portrait_face(picture: Picture) -> Points:
 
 def find_faces(picture: Picture) -> list[Points]:
     """The landmarks of a still's faces, largest first."""
-    found = []
+    found: list[Points] = []
     for box in find_boxes(picture):
         points = _landmarks(picture, box)
-        if points is not None:
+        if points is not None and not any(box_of(points).overlaps(box_of(other)) for other in found):
             found.append(points)
-    found.sort(key=lambda points: -box_of(points).area)
-    return found
+    return sorted(found, key=lambda points: -box_of(points).area)
 
 
 def find_boxes(picture: Picture) -> list[Box]:
-    """The boxes of a still's faces, largest first. The search goes from what is likely to what takes long."""
-    with FaceDetector() as near:
-        if boxes := near.detect(picture):
-            return boxes
-    with FaceDetector(far=True) as far:
-        return far.detect(picture) or _search_tiles(picture, far)
+    """The boxes of a still's faces, surest first; where the whole picture shows none, its parts are searched."""
+    with FaceDetector() as near, FaceDetector(far=True) as far:
+        boxes = near.detect(picture) + far.detect(picture) or _search_tiles(picture, far)
+    kept: list[Box] = []
+    for box in sorted(boxes, key=lambda box: -box.score):
+        if not any(box.overlaps(other) for other in kept):
+            kept.append(box)
+    return kept
 
 
 def _search_tiles(picture: Picture, detector: FaceDetector) -> list[Box]:
-    """Boxes from overlapping tiles; of several boxes on one face the surest stays."""
+    """Boxes from overlapping tiles; a face may be in several."""
     height, width = picture.shape[:2]
     tile_width, tile_height = 2 * width // (TILES + 1), 2 * height // (TILES + 1)
     found = []
@@ -78,11 +79,7 @@ def _search_tiles(picture: Picture, detector: FaceDetector) -> list[Box]:
             x, y = column * tile_width // 2, row * tile_height // 2
             tile = np.ascontiguousarray(picture[y : y + tile_height, x : x + tile_width])
             found += [box._replace(x=box.x + x, y=box.y + y) for box in detector.detect(tile)]
-    kept: list[Box] = []
-    for box in sorted(found, key=lambda box: -box.score):
-        if not any(box.overlaps(other) for other in kept):
-            kept.append(box)
-    return sorted(kept, key=lambda box: -box.area)
+    return found
 
 
 def _landmarks(picture: Picture, box: Box) -> Points | None:

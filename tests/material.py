@@ -15,7 +15,7 @@ MONA_LISA = MEDIA / "mona_lisa.jpg"
 ASTRONAUT = MEDIA / "astronaut.jpg"
 GRID_CLIP = (
     MEDIA / "grid_brbk7n.mp4"
-)  # 360×288, 75 frames at 25 a second, with sound; opens the mouth, blinks twice
+)  # 360×288, 75 frames at 25 a second, with sound; speaks and blinks
 TRACKS = sorted(path.stem for path in (MEDIA / "tracks").glob("*.npz"))
 
 
@@ -52,7 +52,7 @@ def frames(path: Path, most: int | None = None) -> list[npt.NDArray[np.uint8]]:
 
 
 def shared(name: str) -> Path:
-    """A file of the wider collection, `media/` under $REENACT_SHARED (../shared without it); skips without it."""
+    """A file of the wider collection, `media/` under $REENACT_SHARED or ../shared; skips without."""
     root = Path(os.environ.get("REENACT_SHARED", Path(__file__).parents[2] / "shared"))
     path = root / "media" / name
     if not path.exists():
