@@ -37,9 +37,7 @@ from rich.console import Console
 from rich.table import Table
 
 from models import registry
-from models.contract import Controls, CropRule, Observation
-from models.face_tracker import FaceTracker, settled_points
-from models.observation import observe
+from models.contract import Controls, Observation
 from realtime.bench.clips import Clip, around_first_face, read_clip, recoded, write_clip
 from realtime.bench.fidelity import Fidelity, fidelity
 from realtime.bench.judge import Judge
@@ -49,6 +47,7 @@ from realtime.bench.sheet import contact_sheet, evenly
 from realtime.engine import Avatar, Engine, Portrait
 from realtime.framing import Canvas
 from realtime.pictures import load_picture
+from realtime.tracker import DriverTracker
 
 Picture = npt.NDArray[np.uint8]
 
@@ -190,22 +189,25 @@ class QualityBench:
 
 
 def perform(engine: Engine, portrait: Portrait, clip: Clip, controls: Controls) -> Iterator[Picture]:
-    """The avatar's frames for a clip, one for each of its frames, as the product makes them."""
+    """The avatar's frames for a clip, one for each of its frames, as the product makes them.
+
+    Raises ValueError where the clip never shows a face.
+    """
     rule = engine.generator.spec.driving
     avatar = Avatar(portrait, controls)
-    avatar.use_neutral(engine.encode(_first_face(clip, rule)))
-    with FaceTracker() as tracker:
+    with DriverTracker(rule) as tracker:
+        avatar.use_neutral(engine.encode(_first_face(clip, tracker)))
+    with DriverTracker(rule) as tracker:
         for index, frame in enumerate(clip.frames):
-            observation = observe(frame, tracker.track(frame), rule)
-            yield engine.render(avatar, observation, float(index / clip.fps)).picture
+            time_s = float(index / clip.fps)
+            yield engine.render(avatar, tracker.observe(frame, time_s), time_s).picture
 
 
-def _first_face(clip: Clip, rule: CropRule) -> Observation:
-    """The driver in the first frame with a face, once a tracker of its own has settled on it."""
-    with FaceTracker() as tracker:
-        for frame in clip.frames:
-            if tracker.track(frame) is not None:
-                return observe(frame, settled_points(frame, tracker), rule)
+def _first_face(clip: Clip, tracker: DriverTracker) -> Observation:
+    """The driver in the first frame with a face, once the tracker has settled on it."""
+    for index, frame in enumerate(clip.frames):
+        if bool(tracker.observe(frame, float(index / clip.fps)).valid):
+            return tracker.warm(frame)
     raise ValueError(f"{clip.name}: no face in any frame")
 
 
