@@ -1,0 +1,55 @@
+# serve, test, test-all, check, bench. The first one that is run makes .venv and installs into it.
+
+SOURCE ?= examples/mona_lisa.jpg
+ARGS ?=
+export REENACT_SHARED ?= ../shared
+
+VENV := .venv
+BIN := $(VENV)/bin
+RUN_STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
+
+# A command of that name need not run: version managers leave placeholders for versions that are not chosen.
+USABLE := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
+CANDIDATES := $(PYTHON) python3.11 python3.12 python3 python
+
+.PHONY: serve test test-all check bench clean
+
+serve: $(RUN_STAMP)
+	$(BIN)/python -m realtime.serve --source "$(SOURCE)" $(ARGS)
+
+test: $(DEV_STAMP)
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-all: $(DEV_STAMP)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(DEV_STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(DEV_STAMP)
+	$(BIN)/python -m realtime.bench stages
+	$(BIN)/python -m realtime.bench live
+	$(BIN)/python -m realtime.bench quality
+
+$(BIN)/python:
+	@for python in $(CANDIDATES); do \
+	  if $$python -c "$(USABLE)" 2>/dev/null; then \
+	    echo "making $(VENV) with $$($$python --version)"; exec $$python -m venv $(VENV); \
+	  fi; \
+	done; \
+	echo "no usable Python 3.11 or 3.12 found (on Debian and Ubuntu it also needs python3-venv); name one: make PYTHON=…" >&2; \
+	exit 1
+
+$(RUN_STAMP): pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable . --constraint constraints.txt
+	@touch $@
+
+$(DEV_STAMP): pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable ".[dev]" --constraint constraints.txt
+	@touch $(RUN_STAMP) $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
