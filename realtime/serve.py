@@ -37,6 +37,7 @@ from realtime.roster import Roster
 from realtime.session import Services
 from realtime.stats import Metrics
 from realtime.tls import lan_addresses, make_context
+from realtime.tracker import DriverTracker
 
 log = logging.getLogger(__name__)
 
@@ -141,8 +142,6 @@ def make_services(
 ) -> Services:
     """What the sessions of a server share. The caller starts and stops the engine's thread, and shuts the
     pools."""
-    from realtime.tracker import DriverTracker
-
     spec = engine.generator.spec
     return Services(
         engine=engine,

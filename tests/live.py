@@ -15,12 +15,13 @@ from aiohttp import web
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import AudioStreamTrack, MediaStreamError, MediaStreamTrack
 
+from realtime import _aiortc_compat
 from realtime.app import make_app
 from realtime.config import Settings
 from realtime.engine import Picture
 from realtime.roster import Roster
 from realtime.serve import make_services
-from realtime.session import Session
+from realtime.session import Session, State
 from tests.fakes import Camera, FakeClock, Flat, FlatEngine, FlatTracker, flat_picture
 
 PATIENCE_S = 20.0  # nothing is measured by it: it only ends a test that would hang
@@ -38,8 +39,12 @@ class Server:
     clock: FakeClock
     trackers: list[FlatTracker]
 
-    def session(self, location: str) -> Session:
-        return self.roster[location.rpartition("/")[2]]
+    def session(self, peer: "Peer") -> Session:
+        return self.roster[peer.location.rpartition("/")[2]]
+
+    def counted(self, sample: str, **labels: str) -> float:
+        """A counter of the server's metrics."""
+        return self.roster.services.metrics.registry.get_sample_value(f"reenact_{sample}", labels) or 0.0
 
 
 @asynccontextmanager
@@ -48,6 +53,7 @@ async def running_server(engine: FlatEngine | None = None, **wishes: Any) -> Asy
     settings = Settings(
         **{"source": Path("portrait.png"), "model": "flat", "canvas": "64x64", "port": 0, **wishes}
     )
+    _aiortc_compat.apply(settings.size.width, settings.size.height)  # for both ends: they share this process
     clock = FakeClock()
     engine = engine or FlatEngine(Flat(), canvas=settings.size, clock=clock)
     trackers: list[FlatTracker] = []
@@ -115,17 +121,9 @@ class Peer:
             return await self.frames.get()
 
     async def drive(self, picture: Picture) -> av.VideoFrame:
-        """Push a frame and wait for the avatar's answer to it."""
+        """Push a frame and wait for the avatar's answer to it. All earlier answers must have been taken."""
         self.camera.push(picture)
         return await self.frame()
-
-    async def first_frame(self, picture: Picture) -> av.VideoFrame:
-        """Push a picture again and again until the avatar comes back: what is sent before the path is there is lost."""
-        async with asyncio.timeout(PATIENCE_S):
-            while self.frames.empty():
-                self.camera.push(picture)
-                await asyncio.sleep(1 / 30)
-            return await self.frames.get()
 
     def listen(self, channel: Any) -> None:
         self.channel = channel
@@ -189,6 +187,11 @@ async def connected(server: Server, **how: Any) -> AsyncIterator[Peer]:
     async with peer_of(server.url, **how) as peer:
         response = await peer.publish()
         assert response.status == 201, peer.answer
+        session = server.session(peer)
+        receiver = session.pc.getTransceivers()[0].receiver
+        # What is sent before the other side listens is lost; a test's frames shall not be.
+        await until(lambda: bool(vars(receiver)["_RTCRtpReceiver__started"]) and session.state is State.LIVE)
+        await until(lambda: peer.pc.connectionState == "connected")
         yield peer
 
 
