@@ -1,13 +1,11 @@
 """The face of a source picture: found wherever it is and however small, or refused with advice."""
 
-import logging
+from typing import NamedTuple
 
 import numpy as np
 
 from models.face_geometry import EYE_LEFT, EYE_RIGHT
 from models.face_tracker import Box, FaceDetector, FaceTracker, Picture, Points, box_of, settled_points
-
-log = logging.getLogger(__name__)
 
 LEAST_SIDE = 32  # of a face's box, pixels: landmarks of smaller ones are guesses
 SMALL_SIDE = 100  # below this the avatar looks soft
@@ -20,8 +18,15 @@ TURNED = 0.09  # by how much the detector must like a turned picture better to c
 _SIDEWAYS = "the face in the source picture lies on its side or upside down: turn the picture upright"
 
 
-def portrait_face(picture: Picture) -> Points:
-    """The landmarks of a portrait's face: the largest. Raises ValueError where there is none of use."""
+class PortraitFace(NamedTuple):
+    """The face of a source picture."""
+
+    points: Points
+    warnings: tuple[str, ...]  # what the picture's owner should know, one sentence each
+
+
+def portrait_face(picture: Picture) -> PortraitFace:
+    """The largest face of a portrait. Raises ValueError where there is none of use, in words for its owner."""
     faces = find_faces(picture)
     if not faces:
         if _any_face_when_turned(picture):
@@ -39,13 +44,14 @@ def portrait_face(picture: Picture) -> Points:
         )
     if _roll(points) > MOST_ROLL or _is_turned(picture, box_of(points)):
         raise ValueError(_SIDEWAYS)
+    warnings = []
     if len(faces) > 1:
-        log.warning("%d faces in the source picture: taking the largest", len(faces))
+        warnings.append(f"there are {len(faces)} faces in the source picture: the largest is taken")
     if side < SMALL_SIDE:
-        log.warning(
-            "the face in the source picture is only %.0f pixels high: the avatar will look soft", side
+        warnings.append(
+            f"the face in the source picture is only {side:.0f} pixels high: the avatar will look soft"
         )
-    return points
+    return PortraitFace(points, tuple(warnings))
 
 
 def find_faces(picture: Picture) -> list[Points]:
@@ -59,7 +65,7 @@ def find_faces(picture: Picture) -> list[Points]:
 
 
 def find_boxes(picture: Picture) -> list[Box]:
-    """The boxes of a still's faces, surest first; where the whole picture shows none, its parts are searched."""
+    """The boxes of a still's faces, surest first. Its parts are searched where the whole shows none."""
     with FaceDetector() as near, FaceDetector(far=True) as far:
         boxes = near.detect(picture) + far.detect(picture) or _search_tiles(picture, far)
     kept: list[Box] = []

@@ -95,10 +95,12 @@ class Engine:
     def prepare(self, picture: Picture) -> Portrait:
         """A portrait from an RGB picture. Any thread may call it. Raises ValueError where there is no usable face."""
         rule = self.generator.spec.source
-        source = observe(picture, portrait_face(picture), rule, person=person_mask(picture))
+        face = portrait_face(picture)
+        source = observe(picture, face.points, rule, person=person_mask(picture))
         appearance = self.generator.encode_appearance([self._upload(source)])
         to_frame = source.to_frame[0].numpy().astype(np.float64)
-        return Portrait(appearance, Framing(picture, to_frame, rule.size, self.canvas, self.device))
+        framing = Framing(picture, to_frame, rule.size, self.canvas, self.device)
+        return Portrait(appearance, framing, face.warnings)
 
     @torch.inference_mode()
     def encode(self, observation: Observation) -> Any:
