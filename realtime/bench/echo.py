@@ -1,11 +1,11 @@
 """A bare echo server for comparison: it sends each camera frame back as it came, without tracking or drawing
 anything, through plain aiortc. What it costs is what browser, codec and network cost.
 
-    python -m realtime.bench.echo 8090
+    python -m realtime.bench.echo
 """
 
 import asyncio
-import sys
+import socket
 from pathlib import Path
 from uuid import uuid4
 
@@ -79,5 +79,12 @@ def make_app(size: tuple[int, int]) -> web.Application:
     return app
 
 
+def main() -> None:
+    """Serve on a free port of 127.0.0.1, and say which, until the process is told to stop."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    print(f"Open http://127.0.0.1:{listener.getsockname()[1]}/", flush=True)
+    web.run_app(make_app((640, 480)), sock=listener, print=None)
+
+
 if __name__ == "__main__":
-    web.run_app(make_app((640, 480)), host="127.0.0.1", port=int(sys.argv[1]), print=None)
+    main()
