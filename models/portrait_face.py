@@ -26,7 +26,7 @@ class PortraitFace(NamedTuple):
 
 
 def portrait_face(picture: Picture) -> PortraitFace:
-    """The largest face of a portrait. Raises ValueError where there is none of use, in words for its owner."""
+    """The largest face of a portrait. Raises ValueError, in words for its owner, where none is of use."""
     faces = find_faces(picture)
     if not faces:
         if _any_face_when_turned(picture):

@@ -49,7 +49,9 @@ def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
     sources = []
     for path in sorted(MEDIA.glob("*.jpg"))[:2]:
         picture = np.asarray(Image.open(path).convert("RGB"))
-        sources.append(observe(picture, portrait_face(picture), spec.source, person=person_mask(picture)))
+        sources.append(
+            observe(picture, portrait_face(picture).points, spec.source, person=person_mask(picture))
+        )
     with torch.inference_mode(), FaceTracker() as tracker:
         driving = [observe(frame, tracker.track(frame), spec.driving) for frame in clip_frames()]
         assert all(bool(frame.valid) for frame in driving)
