@@ -16,7 +16,8 @@ def _one_thread() -> None:
 
 @pytest.fixture
 def loopback_ice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let peers in this process find each other on machines without a network: ICE leaves loopback addresses out."""
+    """Let peers in this process find each other on machines without a network: ICE leaves loopback
+    addresses out."""
 
     def addresses(use_ipv4: bool, use_ipv6: bool) -> list[str]:
         return ["127.0.0.1"]

@@ -1,5 +1,5 @@
-"""A real server with fake slow parts, and a peer that talks to it as a browser would: both in this process, over real
-sockets."""
+"""A real server with fake slow parts, and a peer that talks to it as a browser would: both in this
+process, over real sockets."""
 
 import asyncio
 import json
@@ -198,5 +198,5 @@ async def connected(server: Server, **how: Any) -> AsyncIterator[Peer]:
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for something that other tasks bring about."""
     async with asyncio.timeout(PATIENCE_S):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event
             await asyncio.sleep(0.005)

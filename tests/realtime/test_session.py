@@ -8,7 +8,7 @@ import pytest
 
 from realtime.engine import Avatar, Engine, Rendered
 from realtime.session import SILENCE_S, Session, State
-from tests.fakes import Flat, FlatEngine, flat_picture
+from tests.fakes import CLOCK_RATE, DARK, Flat, FlatEngine, flat_picture
 from tests.live import PORTRAIT, Peer, Server, connected, peer_of, running_server, until
 
 pytestmark = pytest.mark.usefixtures("loopback_ice")
@@ -42,7 +42,8 @@ class GatedEngine(FlatEngine):
 
 
 async def absolute(peer: Peer, server: Server) -> None:
-    """Let the avatar's green be the driver's mean level as it stands, with the easing of the first moment over."""
+    """Let the avatar's green be the driver's mean level as it stands, with the easing of the first moment
+    over."""
     server.session(peer).set_controls({"relative": 0})
     await peer.drive(flat_picture(120))
     peer.camera.next_pts += CLOCK_RATE
