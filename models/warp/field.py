@@ -25,6 +25,7 @@ FLOOR = 1.04
 UNMASKED = 1.2  # the ring's radius where there is no person mask
 SCREENING = 0.003  # per grid cell²: makes the displacement die out a little faster than a harmonic one
 HEAD_CENTRE = 0.25  # depth of the head's centre behind the face, × the face's width
+SIDE_DEPTH = 0.4  # depth of the ring beside the face; above it, where the skull is nearer, it is HEAD_CENTRE
 
 
 class Field(NamedTuple):
@@ -84,7 +85,7 @@ def pulled_inside(points: Array, queries: Array) -> Array:
 
 
 def head_ring(points: Array, person: npt.NDArray[np.float32] | None) -> Array:
-    """RING×3: the head's silhouette, at the depth of the head's centre. points: 478×3, crop units; person: H×W in [0, 1].
+    """RING×3: the head's silhouette. points: 478×3, crop units; person: H×W in [0, 1].
 
     Each point marches outwards from the face's centre through its point of the oval until the person ends.
     """
@@ -106,13 +107,9 @@ def head_ring(points: Array, person: npt.NDArray[np.float32] | None) -> Array:
     radius = np.median([np.roll(radius, shift) for shift in range(-2, 3)], axis=0)
     radius = (np.roll(radius, 1) + 2 * radius + np.roll(radius, -1)) / 4
     ring = centre + rays * radius[:, None]
-    ring[:, 2] = head_centre(points)[2]
+    depth = SIDE_DEPTH + (HEAD_CENTRE - SIDE_DEPTH) * np.clip(up, 0, 1)
+    ring[:, 2] = centre[2] + depth * np.ptp(points[:, 0])
     return ring
-
-
-def head_centre(points: Array) -> Array:
-    """The point that the head turns about: 3, in the units of points (478×3)."""
-    return points[list(RIGID)].mean(0) + np.array([0, 0, HEAD_CENTRE * np.ptp(points[:, 0])])
 
 
 def solve_field(points: Array, ring: Array, side: int) -> Field:

@@ -16,7 +16,10 @@ from models.warp.field import barycentric, cell_centres, displacement, head_ring
 from models.warp.motion import Motion
 
 INVERSIONS = 8  # fixed-point steps from the forward to the backward displacement
-SHADE_SIGMA = 2.6  # pixels of the canonical face: 3 % of the face's width
+CONTOUR = 0.3  # how much the ring follows the face's oval, whose landmarks slide along with the visible contour
+SHADE_SIGMA = 2.8  # pixels of the canonical face: over 3 % of the face's width
+FINE_SIGMA = 1.3  # the same where driver and portrait look alike under the same light, as only one person does
+ALIKE = (0.09, 0.13)  # difference of their log shading, RMS: wholly alike below the first, not at all above the second
 SHADE_FLOOR = 0.04  # added to luminance, so that black has no ratio
 SHADE_LIMIT = 0.22  # |log| at most 1.25×, or highlights blow out
 SKIN = (205, 425, 50, 280, 6)  # cheeks and nose bridge
@@ -53,9 +56,6 @@ class Warp(Reenactor[Appearance, Structure]):
         self.canonical = canonical
         queries = pulled_inside(canonical, cell_centres(SHADE))
         index, weight, _ = barycentric(canonical, queries)
-        sigma = SHADE_SIGMA
-        reach = torch.arange(-round(3 * sigma), round(3 * sigma) + 1)
-        kernel = torch.exp(-reach.square() / (2 * sigma**2))
         border = (
             torch.minimum(torch.arange(SIZE) + 0.5, SIZE - 0.5 - torch.arange(SIZE)).div(MARGIN).clamp(max=1)
         )
@@ -63,7 +63,8 @@ class Warp(Reenactor[Appearance, Structure]):
         fine = (torch.arange(SIZE) + 0.5) / SIZE * 2 - 1
         self.shade_index: Tensor
         self.shade_weight: Tensor
-        self.kernel: Tensor
+        self.fine: Tensor
+        self.coarse: Tensor
         self.alpha: Tensor
         self.cells: Tensor
         self.pixels: Tensor
@@ -74,7 +75,8 @@ class Warp(Reenactor[Appearance, Structure]):
         for name, value in {
             "shade_index": torch.from_numpy(index.reshape(-1)),
             "shade_weight": torch.from_numpy(weight.astype(np.float32)),
-            "kernel": kernel / kernel.sum(),
+            "fine": _gaussian(FINE_SIGMA),
+            "coarse": _gaussian((SHADE_SIGMA**2 - FINE_SIGMA**2) ** 0.5),
             "alpha": torch.minimum(border.view(1, -1), border.view(-1, 1))[None, None],
             "cells": torch.stack(torch.meshgrid(centres, centres, indexing="xy"), 2)[None],  # 1×G×G×2
             "pixels": torch.stack(torch.meshgrid(fine, fine, indexing="xy"))[None],  # 1×2×SIZE×SIZE
@@ -134,16 +136,11 @@ class Warp(Reenactor[Appearance, Structure]):
         mouth = layers.sample(image, layers.from_upright(self.motion.mouth_frame(crop), self.patch))
         return Structure(
             points=points,
-            shade=(self._blurred(light.float()) + SHADE_FLOOR).log(),
+            shade=(_blurred(light.float(), self.fine) + SHADE_FLOOR).log(),
             skin=skin,
             mouth=mouth.view(-1, 3, *MOUTH),
             opened=torch.zeros_like(points[:, 0, 0]),
         )
-
-    def _blurred(self, picture: Tensor) -> Tensor:
-        reach = self.kernel.shape[0] // 2
-        picture = F.pad(picture, (reach, reach, reach, reach), mode="replicate")
-        return F.conv2d(F.conv2d(picture, self.kernel.view(1, 1, 1, -1)), self.kernel.view(1, 1, -1, 1))
 
     def neutral(self, codes: Sequence[Structure]) -> Structure:
         if not codes:
@@ -174,7 +171,7 @@ class Warp(Reenactor[Appearance, Structure]):
         source = appearance.structure
         points = self.motion.transfer(structure.points, neutral.points, source.points, controls)
         shading = (controls.shading * controls.gain_expression).view(-1, 1, 1, 1)
-        shade = source.shade + shading * (structure.shade - neutral.shade)
+        shade = source.shade + shading * self._shading(structure.shade - neutral.shade, neutral.shade - source.shade)
         start, whole = OPENING
         more = self.motion.mouth_gap(points) - self.motion.mouth_gap(source.points)
         opened = ((more - start) / (whole - start)).clamp(0, 1)
@@ -184,6 +181,16 @@ class Warp(Reenactor[Appearance, Structure]):
         mouth = torch.lerp(drawn, driver.clamp(0, 1), controls.mouth_pixels.view(-1, 1, 1, 1))
         mouth = torch.lerp(source.mouth, mouth, (opened > 0).to(mouth.dtype).view(-1, 1, 1, 1))
         return Structure(points, shade, source.skin.expand(points.shape[0], -1), mouth, opened)
+
+    def _shading(self, change: Tensor, difference: Tensor) -> Tensor:
+        """The driver's change of shading, as fine as his likeness to the portrait allows. Both B×1×SHADE×SHADE.
+
+        difference: of his neutral shading from the portrait's.
+        """
+        contrast = difference - difference.mean((2, 3), keepdim=True)
+        unlike = contrast.square().mean((1, 2, 3)).sqrt()
+        share = ((unlike - ALIKE[0]) / (ALIKE[1] - ALIKE[0])).clamp(0, 1)
+        return torch.lerp(change, _blurred(change, self.coarse), share.view(-1, 1, 1, 1))
 
     def _fitted(self, structure: Structure, points: Tensor) -> Tensor:
         """The driver's mouth, stretched upright to the avatar's opening."""
@@ -226,9 +233,10 @@ class Warp(Reenactor[Appearance, Structure]):
         scale, rotation, shift = rigid_fit(
             source[:, self.motion.rigid], structure.points[:, self.motion.rigid]
         )
-        ring = scale.view(-1, 1, 1) * appearance.ring @ rotation.transpose(1, 2) + shift.unsqueeze(1)
-        face = (structure.points - source)[:, self.motion.bending]
-        motion = torch.cat((face, ring - appearance.ring), 1)[..., :2] * (2 / SIZE)
+        rigid = scale.view(-1, 1, 1) * appearance.ring @ rotation.transpose(1, 2) + shift.unsqueeze(1)
+        moved = structure.points - source
+        ring = torch.lerp(rigid - appearance.ring, moved[:, self.motion.oval], CONTOUR)
+        motion = torch.cat((moved[:, self.motion.bending], ring), 1)[..., :2] * (2 / SIZE)
         forward = displacement(appearance.field, motion)
         backward = self._inverted(forward)
         flow = F.interpolate(backward, size=(SIZE, SIZE), mode="bilinear", align_corners=False)
@@ -307,3 +315,17 @@ class Warp(Reenactor[Appearance, Structure]):
 def _determinant(linear: Tensor) -> Tensor:
     """Of 2×2 matrices, B."""
     return linear[:, 0, 0] * linear[:, 1, 1] - linear[:, 0, 1] * linear[:, 1, 0]
+
+
+def _gaussian(sigma: float) -> Tensor:
+    """A kernel of three sigmas to either side; sigma in pixels."""
+    reach = torch.arange(-round(3 * sigma), round(3 * sigma) + 1)
+    kernel = torch.exp(-reach.square() / (2 * sigma**2))
+    return kernel / kernel.sum()
+
+
+def _blurred(picture: Tensor, kernel: Tensor) -> Tensor:
+    """B×1×H×W, smoothed both ways; its border is repeated outside."""
+    reach = kernel.shape[0] // 2
+    picture = F.pad(picture, (reach, reach, reach, reach), mode="replicate")
+    return F.conv2d(F.conv2d(picture, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))

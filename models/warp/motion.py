@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from models.contract import LANDMARKS, Controls
 from models.face_geometry import (
+    FACE_OVAL,
     IRIS_LEFT,
     IRIS_RIGHT,
     LIP_LOWER,
@@ -56,6 +57,7 @@ class Motion(nn.Module):
         self.eye_edges: Tensor
         self.irises: Tensor
         self.bending: Tensor
+        self.oval: Tensor
         self.lips_share: Tensor
         self.eyes_share: Tensor
         for name, value in {
@@ -69,6 +71,7 @@ class Motion(nn.Module):
             "eye_edges": torch.tensor(_eye_edges()),  # 2×4×11: hollow, upper lid, lower lid, cheek
             "irises": torch.tensor(IRISES),  # 2×5
             "bending": torch.tensor(BENDING),
+            "oval": torch.tensor(FACE_OVAL),
             "lips_share": _share(mean, LIPS_OUTER),  # 478×1: 1 on the lips, 0 beyond REACH
             "eyes_share": _share(
                 mean, (*LID_UPPER[0], *LID_LOWER[0], *LID_UPPER[1], *LID_LOWER[1], *IRIS_LEFT, *IRIS_RIGHT)

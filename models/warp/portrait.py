@@ -13,7 +13,7 @@ from models.warp.motion import IRISES, LID_LOWER, LID_UPPER
 
 Array = npt.NDArray[np.float64]
 
-FADE = 0.1  # × the face's width: how far inside the oval the driver's shading fades in
+FADE = 0.04  # × the face's width: how far inside the oval the driver's shading fades in
 SEEN = 0.12  # the least share of white in an eye that is worth drawing
 
 
