@@ -90,8 +90,7 @@ class QualityBench:
     json: Path | None = None
     """Write all figures to this file."""
     sheet: Path | None = None
-    """Write a contact sheet (PNG or JPEG): portraits × frames; with several clips one file each, named after
-    them."""
+    """Write a contact sheet (PNG or JPEG): portraits, at rest and driven. One file for each clip, if several."""
     sheet_frames: int = 6
     """Frames in a row of the sheet."""
     sheet_tile: int = 192
@@ -157,21 +156,18 @@ class QualityBench:
 
     def _across(self, engine: Engine) -> list[dict[str, Any]]:
         """One row for every portrait × clip, and the contact sheets."""
-        portraits = {}
-        for path in self.portraits:
-            picture = load_picture(path)
-            portraits[path.stem] = engine.prepare(picture[:, ::-1].copy() if self.mirrored else picture)
+        portraits = {path.stem: self._prepare(engine, path) for path in self.portraits}
         rows = []
         for path in self.clips:
             clip = read_clip(path, self.frames)
             shown = evenly(len(clip.frames), self.sheet_frames)
-            sheet = [(clip.name, [clip.frames[i] for i in shown])] if self.sheet_driver else []
+            sheet = [(clip.name, [clip.frames[i] for i in (0, *shown)])] if self.sheet_driver else []
             driver = _measured(clip.frames)
             for name, portrait in portraits.items():
                 _progress(f"{name} driven by {clip.name}")
                 made = list(perform(engine, portrait, clip, self._controls()))
                 rows.append({"portrait": name, "clip": clip.name, **compare(driver, _measured(made))})
-                sheet.append((name, [made[i] for i in shown]))
+                sheet.append((name, [at_rest(portrait), *(made[i] for i in shown)]))
                 self._keep(f"{clip.name}-{name}", made, clip)
             if self.sheet:
                 one = (
@@ -181,6 +177,13 @@ class QualityBench:
                 )
                 _save_picture(contact_sheet(sheet, self.sheet_tile), one)
         return rows
+
+    def _prepare(self, engine: Engine, path: Path) -> Portrait:
+        picture = load_picture(path)
+        try:
+            return engine.prepare(picture[:, ::-1].copy() if self.mirrored else picture)
+        except ValueError as error:
+            raise ValueError(f"{path.name}: {error}") from None
 
     def _keep(self, name: str, made: Sequence[Picture], clip: Clip) -> None:
         if self.save:
@@ -201,6 +204,12 @@ def perform(engine: Engine, portrait: Portrait, clip: Clip, controls: Controls) 
         for index, frame in enumerate(clip.frames):
             time_s = float(index / clip.fps)
             yield engine.render(avatar, tracker.observe(frame, time_s), time_s).picture
+
+
+def at_rest(portrait: Portrait) -> Picture:
+    """The portrait on its canvas, unmoved."""
+    base = portrait.framing.base[0].permute(1, 2, 0).cpu().numpy()
+    return (base * 255 + 0.5).astype(np.uint8)
 
 
 def _first_face(clip: Clip, tracker: DriverTracker) -> Observation:

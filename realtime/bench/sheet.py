@@ -15,7 +15,7 @@ BACKGROUND, INK = (24, 24, 24), (230, 230, 230)
 
 def contact_sheet(rows: Sequence[tuple[str, Sequence[Picture]]], tile: int) -> Picture:
     """One picture of all rows. rows: title and pictures, of any size: each is fitted into a square of `tile`
-    pixels.
+    pixels. A single row goes without its title.
 
     Raises ValueError where there is nothing to show.
     """
@@ -23,16 +23,18 @@ def contact_sheet(rows: Sequence[tuple[str, Sequence[Picture]]], tile: int) -> P
     if not columns:
         raise ValueError("a contact sheet needs at least one picture")
     step = tile + 2 * MARGIN
-    sheet = Image.new("RGB", (columns * step, len(rows) * (step + LABEL)), BACKGROUND)
+    label = LABEL if len(rows) > 1 else 0
+    sheet = Image.new("RGB", (columns * step, len(rows) * (step + label)), BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     for row, (title, pictures) in enumerate(rows):
-        top = row * (step + LABEL)
-        draw.text((MARGIN, top + 1), title, fill=INK)
+        top = row * (step + label)
+        if label:
+            draw.text((MARGIN, top + 1), title, fill=INK)
         for column, picture in enumerate(pictures):
             image = Image.fromarray(picture)
             image.thumbnail((tile, tile), Image.Resampling.LANCZOS)
             left = column * step + MARGIN + (tile - image.width) // 2
-            sheet.paste(image, (left, top + LABEL + MARGIN + (tile - image.height) // 2))
+            sheet.paste(image, (left, top + label + MARGIN + (tile - image.height) // 2))
     return np.asarray(sheet)
 
 
