@@ -30,6 +30,7 @@ from realtime.app import make_app
 from realtime.command_line import fail, parse
 from realtime.config import MAX_UPLOAD, Settings
 from realtime.controls import ControlPanel
+from realtime.devices import choose_device
 from realtime.engine import Avatar, Engine, EngineThread, Portrait
 from realtime.pictures import load_picture
 from realtime.pipeline import Tracker
@@ -69,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         fail(str(error), PROGRAM)
     for warning in portrait.warnings:
         log.warning("%s", warning)
-    _run(serve(settings, engine, portrait, listener, context))
+    run(serve(settings, engine, portrait, listener, context))
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -106,18 +107,6 @@ def load(settings: Settings) -> tuple[Engine, Portrait]:
     portrait = engine.prepare(picture)
     warm_up(engine, portrait)
     return engine, portrait
-
-
-def choose_device(wanted: str) -> str:
-    """A torch device. Raises ValueError where the wanted one is not there."""
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if wanted == "auto":
-        return next(name for name, usable in there.items() if usable)
-    if not there[wanted]:
-        raise ValueError(
-            f"device {wanted}: not there, or this build of torch cannot use it; try --device auto"
-        )
-    return wanted
 
 
 def warm_up(engine: Engine, portrait: Portrait) -> None:
@@ -165,6 +154,7 @@ async def serve(
     portrait: Portrait,
     listener: socket.socket,
     context: ssl.SSLContext | None,
+    make_tracker: Callable[[], Tracker] | None = None,
 ) -> None:
     """Serve until the process is told to stop; then tell the sessions, close them, and return."""
     stop = asyncio.Event()
@@ -173,7 +163,7 @@ async def serve(
     # aiortc encodes in the loop's default executor, whose usual size is no measure of what codecs need.
     loop.set_default_executor(ThreadPoolExecutor(min(settings.max_sessions + 1, CODEC_THREADS), "codec"))
     _aiortc_compat.apply(settings.size.width, settings.size.height)
-    services = make_services(settings, engine, portrait)
+    services = make_services(settings, engine, portrait, make_tracker)
     roster = Roster(services, settings.max_sessions)
     services.engine_thread.start()
     runner = web.AppRunner(make_app(settings, roster), access_log=None)
@@ -221,7 +211,7 @@ def _on_signals(stop: Callable[[], object]) -> None:
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop))
 
 
-def _run(work: Coroutine[Any, Any, None]) -> None:
+def run(work: Coroutine[Any, Any, None]) -> None:
     """Run on uvloop where it exists; it has no build for Windows."""
     if sys.platform == "win32":
         asyncio.run(work)
