@@ -90,7 +90,7 @@ class QualityBench:
     json: Path | None = None
     """Write all figures to this file."""
     sheet: Path | None = None
-    """Write a contact sheet (PNG or JPEG): portraits, at rest and driven. One file for each clip, if several."""
+    """Write a contact sheet (PNG or JPEG): portraits, at rest and driven. One file a clip, if several."""
     sheet_frames: int = 6
     """Frames in a row of the sheet."""
     sheet_tile: int = 192
