@@ -1,0 +1,120 @@
+"""The clip that is written: H.264 and the driving clip's sound, whole at the end or not there at all."""
+
+import os
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.video.reformatter import ColorRange, Colorspace
+
+Picture = npt.NDArray[np.uint8]  # H×W×3 RGB
+
+SUFFIXES = (".mp4", ".mov", ".mkv")
+X264 = {"crf": "10", "preset": "fast"}  # the eye sees no difference to the frames
+BT709, LIMITED = 1, 1  # in the numbering of H.264's annex E: primaries, transfer and matrix; range
+
+
+class Film:
+    """Writes one clip under a temporary name, and gives it its own at the end. A context manager: when the
+    block fails, nothing remains.
+
+    size: width, height, both even. audio: the stream whose packets `write_audio` will get; copied where the
+    container takes its codec, encoded anew elsewhere.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        size: tuple[int, int],
+        time_base: Fraction,
+        rate: Fraction,
+        audio: "av.AudioStream | None" = None,
+    ) -> None:
+        check_output(path)
+        self._path = path
+        self._partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+        options = {"movflags": "+faststart"} if path.suffix.lower() != ".mkv" else {}
+        try:
+            self._container = av.open(str(self._partial), "w", options=options)
+        except (OSError, av.FFmpegError) as error:
+            raise ValueError(f"{path} can't be written: {error.strerror}") from None
+        self._video = self._container.add_stream("libx264", rate=rate, options=dict(X264))
+        self._video.width, self._video.height = size
+        self._video.pix_fmt = "yuv420p"
+        self._video.time_base = time_base
+        coder = self._video.codec_context
+        coder.time_base = time_base
+        coder.colorspace = coder.color_primaries = coder.color_trc = BT709
+        coder.color_range = LIMITED
+        self._copied: Any = None
+        self._encoded: Any = None
+        if audio is not None and audio.codec_context.name in self._container.supported_codecs:
+            self._copied = self._container.add_stream_from_template(audio)
+        elif audio is not None:
+            self._encoded = self._container.add_stream(
+                self._container.default_audio_codec, rate=audio.rate, layout=audio.layout.name
+            )
+
+    def __enter__(self) -> "Film":
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        try:
+            if kind is None:
+                self._finish()
+            else:
+                self._container.close()
+        finally:
+            self._partial.unlink(missing_ok=True)
+
+    def write(self, picture: Picture, pts: int) -> None:
+        """The next frame, at `pts` units of the time base."""
+        frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(
+            format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+        )
+        frame.pts, frame.time_base = pts, self._video.codec_context.time_base
+        self._mux(self._video.encode(frame))
+
+    def write_audio(self, packet: "av.Packet[Any]") -> None:
+        """The next packet of the sound. One that can't be decoded, where it must be, is left out."""
+        if self._copied is not None:
+            packet.stream = self._copied
+            self._mux([packet])
+        elif self._encoded is not None:
+            try:
+                frames = packet.decode()
+            except av.FFmpegError:
+                return
+            for frame in frames:
+                self._mux(self._encoded.encode(frame))
+
+    def _finish(self) -> None:
+        self._mux(self._video.encode())
+        if self._encoded is not None:
+            self._mux(self._encoded.encode())
+        try:
+            self._container.close()
+            self._partial.replace(self._path)
+        except (OSError, av.FFmpegError) as error:
+            raise ValueError(f"{self._path} can't be written: {error.strerror}") from None
+
+    def _mux(self, packets: "list[av.Packet[Any]]") -> None:
+        try:
+            self._container.mux(packets)
+        except (OSError, av.FFmpegError) as error:
+            raise ValueError(f"{self._path} can't be written: {error.strerror}") from None
+
+
+def check_output(path: Path) -> None:
+    """Raises ValueError, in words for a user, where a film can't be written there."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"output {path}: its name must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
+    if path.is_dir():
+        raise ValueError(f"output {path} is a folder: give the name of a file")
+    if not path.parent.is_dir():
+        raise ValueError(f"output {path}: there is no folder {path.parent}")
+    if not os.access(path.parent, os.W_OK):
+        raise ValueError(f"output {path} can't be written: the folder {path.parent} is read-only")
