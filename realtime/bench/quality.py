@@ -199,7 +199,7 @@ def perform(engine: Engine, portrait: Portrait, clip: Clip, controls: Controls) 
     rule = engine.generator.spec.driving
     avatar = Avatar(portrait, controls)
     with DriverTracker(rule) as tracker:
-        avatar.use_neutral(engine.encode(_first_face(clip, tracker)))
+        avatar.use_neutral(engine.generator.neutral([engine.encode(_first_face(clip, tracker))]))
     with DriverTracker(rule) as tracker:
         for index, frame in enumerate(clip.frames):
             time_s = float(index / clip.fps)
