@@ -62,7 +62,7 @@ class Animation:
     compare: bool = False
     """Write source, driving and avatar side by side."""
     driver_pixels: DriverPixels = "mouth+shading"
-    """What of the driver's own picture may be seen: nothing, the mouth's inside, or that and the light on the face."""
+    """What of the driver's own picture may be seen: nothing, the mouth's inside, or that and the light."""
     absolute: bool = False
     """Take over the driver's pose as it stands, and not its change since the neutral one."""
     gain_pose: float = 1.0
@@ -127,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def animate(settings: Animation) -> Report:
-    """Write the clip. Raises ValueError, in words for a user, where source, driving or output can't be used."""
+    """Write the clip. Raises ValueError, in words for a user, where source, clip or output can't be used."""
     source = even(load_picture(settings.source))
     with open_footage(settings.driving) as footage:
         engine = Engine(registry.get(settings.model)(), choose_device(settings.device))
@@ -175,7 +175,7 @@ def _step(engine: Engine, avatar: Avatar, tracker: DriverTracker, frame: Frame, 
 
 
 def at_rest(footage: Footage, choice: str) -> Picture:
-    """The frame of that number, or the most neutral one (auto). Raises ValueError where there is no such frame."""
+    """The frame of that number, or the most neutral one (auto). Raises ValueError where there is none."""
     if choice == "auto":
         with FaceTracker() as faces:
             number = most_neutral([faces.track(frame.picture) for frame in footage.frames()])
@@ -193,9 +193,7 @@ def neutral_of(engine: Engine, picture: Picture) -> Any:
     with DriverTracker(engine.generator.spec.driving) as tracker:
         observation = tracker.warm(picture)
     if not bool(observation.valid[0]):
-        raise ValueError(
-            "no face found in the frame chosen as the neutral pose: choose another with --neutral"
-        )
+        raise ValueError("no face found in the neutral frame: choose another with --neutral")
     return engine.generator.neutral([engine.encode(observation)])
 
 

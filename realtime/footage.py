@@ -106,7 +106,7 @@ class Clip:
     def _packets(
         self, container: "av.container.InputContainer", stream: "av.VideoStream", on_audio: OnAudio | None
     ) -> "Iterator[av.Packet[Any]]":
-        """The video's packets, to where the file ends or breaks off; the audio's are handed over on the way."""
+        """The video's packets, to where the file ends or breaks off; the audio's go to `on_audio`."""
         streams: list[Any] = [stream]
         if on_audio is not None and self.audio is not None:
             streams.append(container.streams[self.audio.index])
