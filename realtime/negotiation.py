@@ -53,6 +53,8 @@ async def answer(pc: RTCPeerConnection, offer: str, output: AvatarTrack) -> Agre
         raise Problem(
             422, "the offer's video section must send: sendrecv to get the avatar back, or sendonly"
         )
+    if any(part.dtls is None or not part.dtls.fingerprints for part in media):
+        raise Problem(422, "the offer has no certificate fingerprint: media is encrypted, or not sent")
 
     transceiver = pc.addTransceiver(output, direction="sendrecv")
     transceiver.setCodecPreferences(_preferences())

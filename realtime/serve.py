@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import segno
@@ -62,15 +63,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         logging.getLogger(chatty).setLevel(
             logging.DEBUG if settings.log_level == "debug" else logging.WARNING
         )
-    try:
-        context = make_context(settings.tls)
-        listener = bind(settings.host, settings.port)
-        engine, portrait = load(settings)
-    except ValueError as error:
-        fail(str(error), PROGRAM)
-    for warning in portrait.warnings:
-        log.warning("%s", warning)
-    run(serve(settings, engine, portrait, listener, context))
+    with ExitStack() as held:
+        try:
+            context = make_context(settings.tls)
+            listener = held.enter_context(bind(settings.host, settings.port))
+            engine, portrait = load(settings)
+        except ValueError as error:
+            fail(str(error), PROGRAM)
+        for warning in portrait.warnings:
+            log.warning("%s", warning)
+        run(serve(settings, engine, portrait, listener, context))
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -1,0 +1,208 @@
+"""Our repairs of aiortc, and that they are still needed: a test of an upstream defect that fails says that
+the repair can go."""
+
+import asyncio
+from typing import Any
+
+import aiortc
+import pytest
+from aiortc import jitterbuffer, rtcrtpreceiver
+from aiortc.codecs import get_encoder, vpx
+from aiortc.jitterbuffer import JitterBuffer
+from aiortc.rtcrtpparameters import RTCRtpCodecParameters, RTCRtpReceiveParameters
+from aiortc.rtp import RtpPacket
+from hypothesis import given
+from hypothesis import strategies as st
+
+from realtime import _aiortc_compat
+from realtime._aiortc_compat import MarkerJitterBuffer, bitrate_bounds, set_bitrates
+
+CAPACITY = 128
+LAST = 65535  # sequence number
+
+
+def packet(sequence: int, frame: int, marker: bool, payload: bytes = b"x") -> RtpPacket:
+    made = RtpPacket(
+        payload_type=97, sequence_number=sequence & LAST, timestamp=3000 * frame, marker=int(marker)
+    )
+    made.payload = payload
+    made._data = payload  # type: ignore[attr-defined]
+    return made
+
+
+def stream(sizes: list[int], first: int = 0) -> list[RtpPacket]:
+    """The packets of frames of so many packets each; their payload tells frame and place."""
+    made: list[RtpPacket] = []
+    for frame, size in enumerate(sizes):
+        for place in range(size):
+            payload = f"{frame}.{place};".encode()
+            made.append(packet(first + len(made), frame, place == size - 1, payload))
+    return made
+
+
+def whole(sizes: list[int], frame: int) -> bytes:
+    return "".join(f"{frame}.{place};" for place in range(sizes[frame])).encode()
+
+
+def received(buffer: MarkerJitterBuffer, packets: list[RtpPacket]) -> list[bytes]:
+    """What comes out, frame by frame, as the patched receiver takes it."""
+    frames = []
+    for one in packets:
+        _, frame = buffer.add(one)
+        while frame is not None:
+            frames.append(frame.data)
+            frame = buffer.next_frame()
+    return frames
+
+
+def test_upstream_still_waits_for_the_next_frame() -> None:
+    buffer = JitterBuffer(capacity=CAPACITY, is_video=True)
+    assert [buffer.add(one)[1] for one in stream([2])] == [None, None], (
+        "mended: drop complete_frames_on_marker"
+    )
+
+
+def test_a_frame_is_complete_with_its_marker() -> None:
+    buffer = MarkerJitterBuffer(capacity=CAPACITY, is_video=True)
+    assert [buffer.add(one)[1] is not None for one in stream([2, 1, 3])] == [
+        False,
+        True,
+        True,
+        False,
+        False,
+        True,
+    ]
+
+
+def test_a_sender_without_markers_is_understood_as_before() -> None:
+    ours, theirs = MarkerJitterBuffer(CAPACITY, is_video=True), JitterBuffer(CAPACITY, is_video=True)
+    for sequence in range(20):
+        one = packet(sequence, sequence // 3, marker=False)
+        mine, other = ours.add(one)[1], theirs.add(one)[1]
+        assert (mine and mine.data) == (other and other.data)
+
+
+def test_sound_is_left_as_it_was() -> None:
+    ours, theirs = MarkerJitterBuffer(16, prefetch=4), JitterBuffer(16, prefetch=4)
+    for sequence in range(20):
+        one = packet(sequence, sequence, marker=sequence == 0)
+        mine, other = ours.add(one)[1], theirs.add(one)[1]
+        assert (mine and mine.data) == (other and other.data)
+
+
+@given(
+    sizes=st.lists(st.integers(1, 5), min_size=1, max_size=20),
+    first=st.sampled_from([0, 100, LAST - 7]),
+    data=st.data(),
+)
+def test_every_frame_comes_out_whole_and_in_order_however_packets_are_shuffled(
+    sizes: list[int], first: int, data: st.DataObject
+) -> None:
+    packets = stream(sizes, first)
+    shuffled = packets[:1] + data.draw(st.permutations(packets[1:]))
+    buffer = MarkerJitterBuffer(capacity=CAPACITY, is_video=True)
+    assert received(buffer, shuffled) == [whole(sizes, frame) for frame in range(len(sizes))]
+
+
+@given(sizes=st.lists(st.integers(1, 5), min_size=2, max_size=20), data=st.data())
+def test_a_lost_packet_holds_frames_back_and_none_is_damaged(sizes: list[int], data: st.DataObject) -> None:
+    packets = stream(sizes)
+    lost = data.draw(st.integers(1, len(packets) - 1))
+    buffer = MarkerJitterBuffer(capacity=CAPACITY, is_video=True)
+    before = received(buffer, packets[:lost] + packets[lost + 1 :])
+    complete = packets[lost].timestamp // 3000
+    assert before == [whole(sizes, frame) for frame in range(complete)]
+    after = received(buffer, [packets[lost]])  # it was sent again
+    assert before + after == [whole(sizes, frame) for frame in range(len(sizes))]
+
+
+@given(sizes=st.lists(st.integers(1, 5), min_size=2, max_size=20), data=st.data())
+def test_packets_that_come_twice_change_nothing(sizes: list[int], data: st.DataObject) -> None:
+    packets = stream(sizes)
+    repeated = []
+    for index, one in enumerate(packets):
+        repeated.append(one)
+        repeated += packets[max(0, index - data.draw(st.integers(0, 5))) : index + 1]
+    buffer = MarkerJitterBuffer(capacity=CAPACITY, is_video=True)
+    assert received(buffer, repeated) == [whole(sizes, frame) for frame in range(len(sizes))]
+
+
+class Transport:
+    """As much of a DTLS transport as a receiver needs."""
+
+    state = "connected"
+    _stats_id = "transport"
+
+    def _register_rtp_receiver(self, *arguments: object) -> None: ...
+
+    def _unregister_rtp_receiver(self, *arguments: object) -> None: ...
+
+    async def _send_rtp(self, data: bytes) -> None: ...
+
+
+async def decoded(handle: Any, monkeypatch: pytest.MonkeyPatch, packets: list[RtpPacket]) -> list[int]:
+    """How many frames a receiver has given its decoder after each packet."""
+    monkeypatch.setattr(rtcrtpreceiver.RTCRtpReceiver, "_handle_rtp_packet", handle)
+    monkeypatch.setattr(rtcrtpreceiver, "JitterBuffer", MarkerJitterBuffer)
+    monkeypatch.setattr(rtcrtpreceiver, "decoder_worker", lambda loop, tasks, *rest: None)
+    monkeypatch.setattr(rtcrtpreceiver, "depayload", lambda codec, payload: payload)
+    receiver = rtcrtpreceiver.RTCRtpReceiver("video", Transport())  # type: ignore[arg-type]
+    receiver._track = rtcrtpreceiver.RemoteStreamTrack("video")
+    codec = RTCRtpCodecParameters(mimeType="video/VP8", clockRate=90000, payloadType=97)
+    await receiver.receive(RTCRtpReceiveParameters(codecs=[codec]))
+    counts = []
+    for one in packets:
+        await receiver._handle_rtp_packet(one, 0)
+        counts.append(vars(receiver)["_RTCRtpReceiver__decoder_queue"].qsize())
+    await asyncio.sleep(0)
+    await receiver.stop()
+    return counts
+
+
+HELD_UP = [0, 2, 3, 4, 1]  # of five frames of one packet, the second comes last
+
+
+async def test_upstream_still_takes_one_frame_a_packet(monkeypatch: pytest.MonkeyPatch) -> None:
+    packets = stream([1] * 5)
+    counts = await decoded(_aiortc_compat._handle_one, monkeypatch, [packets[index] for index in HELD_UP])
+    assert counts == [1, 1, 1, 1, 2], "mended: drop _handle_all"
+
+
+async def test_frames_that_become_complete_together_are_decoded_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    packets = stream([1] * 5)
+    counts = await decoded(_aiortc_compat._handle_all, monkeypatch, [packets[index] for index in HELD_UP])
+    assert counts == [1, 1, 1, 1, 5]
+
+
+def test_upstream_still_has_no_call_for_bitrates() -> None:
+    assert not hasattr(aiortc.RTCRtpSender, "setParameters"), "mended: drop set_bitrates"
+
+
+def test_bitrates_fit_the_canvas(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MIN_BITRATE", "DEFAULT_BITRATE", "MAX_BITRATE"):
+        monkeypatch.setattr(vpx, name, getattr(vpx, name))
+        monkeypatch.setattr(f"aiortc.codecs.h264.{name}", 1)
+    set_bitrates(1280, 720)
+    lowest, start, highest = bitrate_bounds(1280, 720)
+    for name in ("VP8", "H264"):
+        encoder: Any = get_encoder(RTCRtpCodecParameters(mimeType=f"video/{name}", clockRate=90000))
+        assert encoder.target_bitrate == start
+        encoder.target_bitrate = 10**9
+        assert encoder.target_bitrate == highest
+        encoder.target_bitrate = 1
+        assert encoder.target_bitrate == lowest
+
+
+@given(width=st.integers(64, 4096), height=st.integers(64, 4096), fps=st.floats(1, 60))
+def test_more_pixels_get_more_bits_but_fewer_each(width: int, height: int, fps: float) -> None:
+    lowest, start, highest = bitrate_bounds(width, height, fps)
+    assert 0 < lowest < start < highest
+    _, twice, _ = bitrate_bounds(width, 2 * height, fps)
+    assert start < twice < 2 * start
+
+
+def test_what_is_patched_is_where_we_think() -> None:
+    assert rtcrtpreceiver.JitterBuffer in (JitterBuffer, MarkerJitterBuffer)
+    assert jitterbuffer.JitterBuffer is JitterBuffer

@@ -1,0 +1,157 @@
+"""The server as a process: what it tells its user, and how it ends."""
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from realtime.devices import choose_device
+from realtime.serve import bind, main
+from tests.fakes import flat_picture
+from tests.live import PATIENCE_S, peer_of
+
+ROOT = Path(__file__).parents[2]
+MONA_LISA = ROOT / "tests" / "media" / "mona_lisa.jpg"
+
+
+def refused(capfd: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """What the command says when it leaves with exit code 2: one line."""
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    said = capfd.readouterr().err
+    assert end.value.code == 2
+    assert said.count("\n") == 1, said
+    assert said.startswith("reenact-serve: ")
+    return said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ((), "--source"),
+        (("--source", "x", "--nonsense"), "--nonsense"),
+        (("--source", "x", "--port", "many"), "--port"),
+        (("--source", "x", "--port", "70000"), "port 70000"),
+        (("--source", "x", "--device", "abacus"), "abacus"),
+        (("--source", "x", "--device", "mps"), "device mps"),
+        (("--source", "x", "--canvas", "512"), "WxH"),
+        (("--source", "x", "--canvas", "511x512"), "even"),
+        (("--source", "x", "--max-sessions", "0"), "max-sessions"),
+        (("--source", "x", "--driver-pixels", "all"), "all"),
+        (("--source", "x", "--ice-server", "http://a"), "ice-server"),
+        (("--source", "x", "--tls", "one.pem"), "tls"),
+        (("--source", "x", "--tls", "no.pem,no.key"), "no.pem"),
+        (("--source", "x", "--token", "two words"), "token"),
+        (("--source", "x", "--host", "no.such.host.invalid"), "no.such.host.invalid"),
+        (("--source", "x", "--port", "0", "--model", "nonesuch"), "known: "),
+        (("--source", "/no/such/picture.png", "--port", "0"), "/no/such/picture.png"),
+        (("--source", str(ROOT / "pyproject.toml"), "--port", "0"), "not a picture"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line(
+    arguments: tuple[str, ...], reason: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert reason in refused(capfd, *arguments)
+
+
+def test_a_port_in_use_is_told(taken_port: int, capfd: pytest.CaptureFixture[str]) -> None:
+    said = refused(capfd, "--source", "x", "--port", str(taken_port))
+    assert str(taken_port) in said
+    assert "--port" in said
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--version"])
+    assert re.fullmatch(r"\d+\.\d+\.\d+\n", capsys.readouterr().out)
+
+
+def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["--help"])
+    assert not end.value.code
+    said = capsys.readouterr().out
+    for option in (
+        "source", "model", "device", "host", "port", "tls", "max-sessions", "canvas", "driver-pixels",
+        "debug-stamp", "token", "ice-server", "threads", "log-level", "version",
+    ):  # fmt: skip
+        assert f"--{option}" in said
+
+
+def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_device("auto") == "cuda"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device("cpu") == "cpu"
+    with pytest.raises(ValueError, match="cuda"):
+        choose_device("cuda")
+
+
+def test_a_free_port_is_taken() -> None:
+    with bind("127.0.0.1", 0) as listener:
+        assert listener.getsockname()[1] > 0
+
+
+@asynccontextmanager
+async def process(
+    *arguments: str, module: str = "tests.serve_flat"
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """A server process and the address that it printed."""
+    running = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        module,
+        "--port",
+        "0",
+        *arguments,
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=None,
+    )
+    assert running.stdout is not None
+    try:
+        async with asyncio.timeout(3 * PATIENCE_S):
+            line = (await running.stdout.readline()).decode()
+        yield running, line.removeprefix("Open ").strip()
+    finally:
+        if running.returncode is None:
+            running.kill()
+        await running.communicate()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_sigterm_tells_the_sessions_and_ends_with_code_0(
+    number: signal.Signals, loopback_ice: None
+) -> None:
+    async with process() as (running, address), peer_of(address) as peer:
+        assert (await peer.publish()).status == 201
+        await peer.message("hello")
+        peer.camera.push(flat_picture(120))
+        running.send_signal(number)
+        assert (await peer.message("closing"))["reason"] == "shutdown"
+        async with asyncio.timeout(PATIENCE_S):
+            assert await running.wait() == 0
+
+
+async def test_another_address_prints_a_token_in_the_fragment() -> None:
+    async with process("--host", "0.0.0.0") as (_, address):
+        assert re.search(r":\d+/#token=[\w-]{16,}$", address)
+
+
+@pytest.mark.skipif(not MONA_LISA.exists(), reason="tests/media has no mona_lisa.jpg")
+async def test_the_real_server_starts_and_stops() -> None:
+    async with process("--source", str(MONA_LISA), module="realtime.serve") as (running, address):
+        async with peer_of(address) as peer:
+            assert (await peer.http.get("/readyz")).status == 200
+            assert (await (await peer.http.get("/api/config")).json())["model"] == "warp"
+        running.terminate()
+        async with asyncio.timeout(PATIENCE_S):
+            assert await running.wait() == 0
