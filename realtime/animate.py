@@ -193,7 +193,7 @@ def neutral_of(engine: Engine, picture: Picture) -> Any:
     with DriverTracker(engine.generator.spec.driving) as tracker:
         observation = tracker.warm(picture)
     if not bool(observation.valid[0]):
-        raise ValueError("no face found in the neutral frame: choose another with --neutral")
+        raise ValueError("no face in the neutral frame: choose another with --neutral")
     return engine.generator.neutral([engine.encode(observation)])
 
 
