@@ -59,11 +59,11 @@ EYE_CORNERS = (33, 133, 362, 263)  # outer left, inner left, inner right, outer 
 
 
 def rotation_between(source: Tensor, target: Tensor) -> Tensor:
-    """The rotation R (B×3×3) that best turns centred `source` rows into centred `target` rows: target ≈ source @ Rᵀ.
+    """The rotation R (B×3×3) that best turns centred `source` rows into `target` rows: target ≈ source @ Rᵀ.
 
-    source, target: B×K×3, centred. Horn's quaternion method (Closed-form solution of absolute orientation, 1987): the
-    eigenvector of the largest eigenvalue of a symmetric 4×4 matrix, here by repeated squaring, which needs neither an SVD
-    nor a host synchronisation, and never returns a reflection.
+    source, target: B×K×3, centred. Horn's quaternion method (Closed-form solution of absolute orientation,
+    1987): the eigenvector of the largest eigenvalue of a symmetric 4×4 matrix, here by repeated squaring, which
+    needs neither an SVD nor a host synchronisation, and never returns a reflection.
     """
     m = source.transpose(1, 2) @ target  # B×3×3
     xx, xy, xz, yx, yy, yz, zx, zy, zz = m.flatten(1).unbind(1)
@@ -74,16 +74,21 @@ def rotation_between(source: Tensor, target: Tensor) -> Tensor:
          xy - yx, zx + xz, yz + zy, zz - xx - yy), 1,
     ).view(-1, 4, 4)  # fmt: skip
     eye = torch.eye(4, dtype=k.dtype, device=k.device)
-    k = (
-        k / (k.square().sum((1, 2), keepdim=True).sqrt() + 1e-12) + eye
-    )  # shifted: all eigenvalues in [0, 2], largest kept largest
-    for _ in range(12):
-        k = k @ k
-        k = k / (k.square().sum((1, 2), keepdim=True).sqrt() + 1e-12)
-    # k is now v vᵀ: any column with weight is v; summing them with the sign of the largest diagonal entry is stable.
-    column = k.diagonal(dim1=1, dim2=2).argmax(1)
-    q = k.gather(2, column.view(-1, 1, 1).expand(-1, 4, 1)).squeeze(2)
+    k = _normalised(k) + eye  # shifted: all eigenvalues in [0, 2], the largest kept largest
+    for _ in range(3):
+        k = _normalised(k)
+        for _ in range(4):  # a sixteenth power is far from float's limits, and norms are dear on small tensors
+            k = k @ k
+    # k is now c·v vᵀ: its column with the largest diagonal entry is v. The ramp breaks ties between opposite signs.
+    diagonal = k.diagonal(dim1=1, dim2=2)
+    diagonal = diagonal / diagonal.sum(1, keepdim=True) + torch.arange(4, device=k.device) * 1e-6
+    column = (diagonal >= diagonal.amax(1, keepdim=True)).to(k.dtype)
+    q = (_normalised(k) @ column.unsqueeze(2)).squeeze(2)
     return quaternion_to_rotation(q / (q.square().sum(1, keepdim=True).sqrt() + 1e-12))
+
+
+def _normalised(k: Tensor) -> Tensor:
+    return k / (k.square().sum((1, 2), keepdim=True).sqrt() + 1e-12)
 
 
 def quaternion_to_rotation(q: Tensor) -> Tensor:

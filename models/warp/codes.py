@@ -25,6 +25,9 @@ class Structure(NamedTuple):
     skin: Tensor  # B×3: mean colour of the cheeks and the nose bridge
     mouth: Tensor  # B×3×MOUTH: the mouth, upright and scaled to its width
     opened: Tensor  # B in [0, 1]: how much of `mouth` is shown between the lips
+    opening: (
+        Tensor  # B×478×3: what was taken from a neutral's points to close its mouth; 0 in all other codes
+    )
 
 
 class Appearance(NamedTuple):

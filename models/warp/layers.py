@@ -132,8 +132,11 @@ def window(centre: Tensor, size: tuple[int, int], picture: tuple[int, int]) -> W
 
 
 def paste(picture: Tensor, at: Window, colour: Tensor, opacity: Tensor) -> Tensor:
-    """The picture (B×3×H×W) with colour (B×3×K) over it where opacity (B×K) says so."""
+    """The picture (B×3×H×W), changed in place, with colour (B·n×3×K) over it where opacity (B·n×K) says so, in n windows
+    of each picture that do not overlap."""
+    batch = picture.shape[0]
     flat = picture.flatten(2)
-    index = at.index.unsqueeze(1).expand(-1, 3, -1)
+    index = at.index.view(batch, 1, -1).expand(-1, 3, -1)
+    over = colour.view(batch, -1, 3, colour.shape[2]).transpose(1, 2).flatten(2)
     under = flat.gather(2, index)
-    return flat.scatter(2, index, torch.lerp(under, colour, opacity.unsqueeze(1))).view_as(picture)
+    return flat.scatter_(2, index, under + opacity.view(batch, 1, -1) * (over - under)).view_as(picture)

@@ -31,7 +31,11 @@ IRISES = (IRIS_LEFT, IRIS_RIGHT)
 
 # The control points of the bent picture: all but irises and the lids' edges, which the eyes' own layer draws.
 BENDING = tuple(
-    sorted(set(range(LANDMARKS)) - {i for lids in LID_UPPER + LID_LOWER for i in lids[1:-1]} - {i for iris in IRISES for i in iris})
+    sorted(
+        set(range(LANDMARKS))
+        - {i for lids in LID_UPPER + LID_LOWER for i in lids[1:-1]}
+        - {i for iris in IRISES for i in iris}
+    )
 )
 
 SHIFT_LIMIT = 0.8  # × the face's width: how far the head may leave its place in the portrait
@@ -101,6 +105,11 @@ class Motion(nn.Module):
         lid = points[:, self.lid_upper[side], :2]
         return frame(lid[:, 0], lid[:, -1])
 
+    def eye_frames(self, points: Tensor) -> Frame:
+        """Of both eyes of each face, as a batch of 2·B: the first face's left and right, the second's left, …"""
+        corners = points[:, self.lid_upper[:, ::8], :2].view(-1, 2, 2)
+        return frame(corners[:, 0], corners[:, 1])
+
     def closed(self, points: Tensor) -> Tensor:
         """The same face with its mouth closed: the mean face's way of opening, taken back by the gap there is."""
         _, turn, _ = rigid_fit(self.mean[self.rigid].expand(points.shape[0], -1, -1), points[:, self.rigid])
@@ -115,13 +124,15 @@ class Motion(nn.Module):
         driver, neutral: in the driver's pixels. The rigid fit of the driver against his own neutral is the pose; what is
         left is expression, scaled to the source's face and turned into its pose, so that the source keeps its own shape.
         """
-        scale, rotation, _ = rigid_fit(neutral[:, self.rigid], driver[:, self.rigid])
-        size, turn, _ = rigid_fit(
-            neutral[:, self.rigid], source[:, self.rigid]
-        )  # the driver's neutral → the source
-        driver_at, neutral_at, source_at = (
-            p[:, self.rigid].mean(1, keepdim=True) for p in (driver, neutral, source)
+        rigid = [p.index_select(1, self.rigid) for p in (driver, neutral, source)]
+        driver_at, neutral_at, source_at = (p.mean(1, keepdim=True) for p in rigid)
+        # One batch of fits: neutral → driver, neutral → source, and how driver and source face.
+        mean = self.mean[self.rigid].expand_as(rigid[0])
+        scales, rotations, _ = rigid_fit(
+            torch.cat((rigid[1], rigid[1], mean, mean)), torch.cat((rigid[0], rigid[2], rigid[0], rigid[2]))
         )
+        scale, size = scales.chunk(4)[:2]
+        rotation, turn, facing, source_facing = rotations.chunk(4)
 
         unturned = (driver - driver_at) @ rotation / scale.view(-1, 1, 1)
         expression = size.view(-1, 1, 1) * (unturned - (neutral - neutral_at)) @ turn.transpose(1, 2)
@@ -134,7 +145,13 @@ class Motion(nn.Module):
         face = self._gaze(face, source, driver, neutral, eyes_gain)
         face = self._lips_apart(face, source)
 
-        turned = self._pose(driver, source, turn @ rotation @ turn.transpose(1, 2), controls)
+        # Relative: as the driver turned since his neutral. Absolute: until the source faces where the driver faces.
+        turned = torch.where(
+            controls.relative.view(-1, 1, 1) > 0.5,
+            turn @ rotation @ turn.transpose(1, 2),
+            facing @ source_facing.transpose(1, 2),
+        )
+        turned = rotation_power(turned, controls.gain_pose)
         grown = scale.pow(controls.gain_pose).view(-1, 1, 1)
         width = (source[..., 0].amax(1) - source[..., 0].amin(1)).view(-1, 1, 1)
         centre = torch.cat((source_at[..., :2], source_at[..., 2:] + HEAD_CENTRE * width), 2)
@@ -144,15 +161,6 @@ class Motion(nn.Module):
         already = ((source_at - centre) @ turned.transpose(1, 2) * grown + centre - source_at)[..., :2]
         shift = _limited(shift, SHIFT_LIMIT * width) - already
         return torch.cat((moved[..., :2] + shift, moved[..., 2:]), 2)
-
-    def _pose(self, driver: Tensor, source: Tensor, relative: Tensor, controls: Controls) -> Tensor:
-        """B×3×3: how the source's head turns. Absolute: until it faces where the driver faces."""
-        mean = self.mean[self.rigid].expand(driver.shape[0], -1, -1)
-        _, facing, _ = rigid_fit(mean, driver[:, self.rigid])
-        _, source_facing, _ = rigid_fit(mean, source[:, self.rigid])
-        absolute = facing @ source_facing.transpose(1, 2)
-        chosen = torch.where(controls.relative.view(-1, 1, 1) > 0.5, relative, absolute)
-        return rotation_power(chosen, controls.gain_pose)
 
     def _lids(self, face: Tensor, source: Tensor, driver: Tensor, neutral: Tensor, gain: Tensor) -> Tensor:
         """The upper lids, brought down on the lower ones as far as the driver closed his. driver, neutral: openness, B×2."""
