@@ -2,10 +2,11 @@
 in, the test that fails when upstream mends it, and when to remove it.
 
 1. **A frame waits for the next one** (aiortc 1.16.0). `JitterBuffer._remove_frame` takes a video frame for
-   complete only when a packet of the *next* frame has come, although the RTP marker bit says which packet is a
-   frame's last (RFC 7741 section 4.1, RFC 6184 section 5.1). Costs one frame interval of delay: 33 ms at 30 fps,
-   100 at 10. And `RTCRtpReceiver._handle_rtp_packet` takes at most one frame out of the buffer a packet, so that
-   frames that became complete together, when a lost packet was sent again, stay behind by as many packets.
+   complete only when a packet of the *next* frame has come, although the RTP marker bit says which packet is
+   a frame's last (RFC 7741 section 4.1, RFC 6184 section 5.1). Costs one frame interval of delay: 33 ms at
+   30 fps, 100 at 10. And `RTCRtpReceiver._handle_rtp_packet` takes at most one frame out of the buffer a
+   packet, so that frames that became complete together, when a lost packet was sent again, stay behind by as
+   many packets.
    Tests: `tests/realtime/test_aiortc_compat.py::test_upstream_still_waits_for_the_next_frame`,
    `::test_upstream_still_takes_one_frame_a_packet`. Remove `complete_frames_on_marker` when both fail.
 2. **Bitrates are fixed** (aiortc 1.16.0). VP8 starts at 0.5 Mb/s and never goes above 1.5, H.264 at 1 and 3,

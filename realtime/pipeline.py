@@ -53,7 +53,6 @@ class Seen(NamedTuple):
     pts: int
     time_base: Any
     arrival_s: float
-    tracked_s: float
     strip: Picture | None  # the debug stamp
 
 
@@ -146,9 +145,7 @@ class Pipeline:
                     observation, strip = await loop.run_in_executor(
                         self._pool, self._look, tracker, camera.frame, time_s
                     )
-                except (
-                    Exception
-                ) as error:  # whatever is wrong with one frame, the session goes on with the next
+                except Exception as error:  # whatever is wrong with one frame, the next is another
                     self._skip("tracking", error)
                     continue
                 tracked_s = self._clock()
@@ -156,9 +153,7 @@ class Pipeline:
                     {"wait": 1e3 * (started_s - camera.arrival_s), "track": 1e3 * (tracked_s - started_s)}
                 )
                 pts, time_base = camera.frame.pts or 0, camera.frame.time_base
-                if not self._seen.put(
-                    Seen(observation, time_s, pts, time_base, camera.arrival_s, tracked_s, strip)
-                ):
+                if not self._seen.put(Seen(observation, time_s, pts, time_base, camera.arrival_s, strip)):
                     self._figures.count("dropped")
         except MailboxClosed:
             return

@@ -105,9 +105,15 @@ def load(settings: Settings) -> tuple[Engine, Portrait]:
     if settings.threads:
         torch.set_num_threads(settings.threads)
     picture = load_picture(settings.source)
-    engine = Engine(generator(), device, settings.size, time.monotonic)
-    portrait = engine.prepare(picture)
-    warm_up(engine, portrait)
+    try:
+        engine = Engine(generator(), device, settings.size, time.monotonic)
+        portrait = engine.prepare(picture)
+        warm_up(engine, portrait)
+    except torch.OutOfMemoryError:
+        raise ValueError(
+            f"not enough memory on {device} for model {settings.model} at {settings.canvas}, batch 1; "
+            "try --device cpu or a smaller --canvas"
+        ) from None
     return engine, portrait
 
 

@@ -100,8 +100,8 @@ class Session:
     async def open(self, offer: str) -> str:
         """Answer an SDP offer and start the pipeline. Raises Problem for an offer that cannot be served."""
         agreed = await answer(self.pc, offer, self.output)
-        if self.state is not State.NEW:  # ended while the offer was being answered
-            raise Problem(503, CLOSING_TEXTS["shutdown"])
+        if self.state is not State.NEW:
+            raise Problem(503, "the session was ended while its offer was being answered")
         services = self._services
         canvas = services.engine.canvas
         self.pipeline = Pipeline(

@@ -10,10 +10,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import torch
+from PIL import Image
 
 from realtime.devices import choose_device
 from realtime.serve import bind, main
-from tests.fakes import flat_picture
+from tests.fakes import FlatEngine, flat_picture
 from tests.live import PATIENCE_S, peer_of
 
 ROOT = Path(__file__).parents[2]
@@ -84,14 +86,26 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
-
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert choose_device("auto") == "cuda"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert choose_device("cpu") == "cpu"
     with pytest.raises(ValueError, match="cuda"):
         choose_device("cuda")
+
+
+def test_a_device_without_enough_memory_is_told(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def full(self: FlatEngine, *arguments: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+
+    file = tmp_path / "face.png"
+    Image.fromarray(flat_picture(120)).save(file)
+    monkeypatch.setattr("realtime.serve.Engine", FlatEngine)
+    monkeypatch.setattr(FlatEngine, "render", full)
+    said = refused(capfd, "--source", str(file), "--model", "flat", "--canvas", "128x64", "--port", "0")
+    assert "memory on cpu for model flat at 128x64, batch 1" in said
 
 
 def test_a_free_port_is_taken() -> None:
