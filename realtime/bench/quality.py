@@ -90,13 +90,13 @@ class QualityBench:
     json: Path | None = None
     """Write all figures to this file."""
     sheet: Path | None = None
-    """Write a contact sheet (PNG or JPEG): portraits, at rest and driven. One file a clip, if several."""
+    """Write a contact sheet (PNG or JPEG): each portrait at rest, then driven by each clip."""
     sheet_frames: int = 6
     """Frames in a row of the sheet."""
     sheet_tile: int = 192
     """Side of a picture of the sheet, pixels."""
     sheet_driver: bool = True
-    """Show the driver in the sheet's first row."""
+    """Show each driver above the portraits."""
     save: Path | None = None
     """Keep every clip that is made in this folder."""
 
@@ -155,27 +155,24 @@ class QualityBench:
         }
 
     def _across(self, engine: Engine) -> list[dict[str, Any]]:
-        """One row for every portrait × clip, and the contact sheets."""
+        """One row for every portrait × clip, and the contact sheet."""
         portraits = {path.stem: self._prepare(engine, path) for path in self.portraits}
-        rows = []
+        rows: list[dict[str, Any]] = []
+        sheet: list[tuple[str, list[Picture]]] = []
         for path in self.clips:
             clip = read_clip(path, self.frames)
             shown = evenly(len(clip.frames), self.sheet_frames)
-            sheet = [(clip.name, [clip.frames[i] for i in (0, *shown)])] if self.sheet_driver else []
+            if self.sheet_driver:
+                sheet.append((clip.name, [clip.frames[i] for i in (0, *shown)]))
             driver = _measured(clip.frames)
             for name, portrait in portraits.items():
                 _progress(f"{name} driven by {clip.name}")
                 made = list(perform(engine, portrait, clip, self._controls()))
                 rows.append({"portrait": name, "clip": clip.name, **compare(driver, _measured(made))})
-                sheet.append((name, [at_rest(portrait), *(made[i] for i in shown)]))
+                sheet.append((f"{name}, {clip.name}", [at_rest(portrait), *(made[i] for i in shown)]))
                 self._keep(f"{clip.name}-{name}", made, clip)
-            if self.sheet:
-                one = (
-                    self.sheet
-                    if len(self.clips) == 1
-                    else self.sheet.with_stem(f"{self.sheet.stem}-{clip.name}")
-                )
-                _save_picture(contact_sheet(sheet, self.sheet_tile), one)
+        if self.sheet:
+            _save_picture(contact_sheet(sheet, self.sheet_tile), self.sheet)
         return rows
 
     def _prepare(self, engine: Engine, path: Path) -> Portrait:
