@@ -198,7 +198,7 @@ def neutral_of(engine: Engine, picture: Picture) -> Any:
 
 
 def even(picture: Picture) -> Picture:
-    """The picture with even sides, as video wants them: an odd one grows by a copy of its last row or column."""
+    """The picture with even sides, as video wants them: odd ones grow by a copy of the last row or column."""
     height, width = picture.shape[:2]
     return np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 
