@@ -5,7 +5,7 @@ from models.face_tracker import FaceTracker, Picture, Points, box_of, settled_po
 from models.observation import observe
 from realtime.filters import OneEuroFilter, Smoothing
 
-SMOOTHING = Smoothing(rest_hz=1.5, per_speed=40.0, speed_hz=3.0)  # speed in face sizes a second
+SMOOTHING = Smoothing(rest_hz=1.0, per_speed=100.0, speed_hz=3.0)  # speed in face sizes a second
 
 
 class DriverTracker:

@@ -125,7 +125,7 @@ def test_no_face_in_the_whole_clip(tmp_path: Path, capsys: pytest.CaptureFixture
 
 @pytest.mark.parametrize("neutral", ["first", "auto", "8"])
 def test_the_neutral_frame_is_shown_as_the_portrait_at_rest(tmp_path: Path, neutral):
-    """The generator shows change of brightness, of which there is none in the neutral frame alone. It is looked
+    """The generator shows change of brightness, and in the neutral frame there is none. It is looked
     for after the first fifth of a second, in which the portrait's pose passes into the driver's."""
     dimmed = [frame * (0.4 + 0.05 * index) for index, frame in enumerate(frames(GRID_CLIP, most=12))]
     driving = write_clip(tmp_path / "drive.mp4", [frame.astype(np.uint8) for frame in dimmed])
