@@ -1,8 +1,13 @@
 """Training-free reenactment: the source picture is bent by the driver's landmarks.
 
 codes.py      what is known of a portrait and of a driving frame
+motion.py     landmarks: pose, expression, lids, gaze, lips
 field.py      from a few hundred control points to a dense displacement, prepared once a portrait
-layers.py     what bending cannot give: eyeballs under moving lids, the inside of an opening mouth
+shading.py    the driver's low-pass change of shading
+eyes.py       eyeballs under moving lids
+mouth.py      the inside of an opening mouth
+layers.py     how eyes and mouth are laid over the bent picture
+portrait.py   what is prepared once a portrait for shading and eyes
 generator.py  the contract's six calls
 """
 

@@ -1,4 +1,4 @@
-"""What bending a picture cannot give: an eyeball that stays round under moving lids, and the inside of an opening mouth.
+"""How eyes and mouth are laid over the bent picture.
 
 Each layer is drawn in a small window that follows its feature over the picture, so all shapes are static. Pictures are in
 pixels, y downwards; "upright" coordinates of a feature have its two corners on the x axis at −½ and ½.

@@ -18,8 +18,8 @@ SEEN = 0.12  # the least share of white in an eye that is worth drawing
 
 
 def shading_map(points: Array, canonical: Array) -> tuple[Tensor, Tensor]:
-    """Where on the canonical face each cell lies (1×GRID×GRID×2, grid_sample's units) and where shading may act
-    (1×1×GRID×GRID).
+    """Where on the canonical face each cell lies (1×GRID×GRID×2, grid_sample's units) and where shading may
+    act (1×1×GRID×GRID).
 
     points: 478×≥2, crop units; canonical: 478×2, units of the canonical square.
     """
@@ -53,7 +53,7 @@ def _filled(outline: Array, cells: Array) -> Array:
 
 
 def eyes(picture: Tensor, points: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Appearance's sclera, iris, iris_radius and eyes_seen of one portrait (1×3×H×W, 1×478×3 in its pixels)."""
+    """Sclera, iris, iris_radius and eyes_seen of one portrait (1×3×H×W, 1×478×3 in its pixels)."""
     parts = [_eye(picture, points, side) for side in (0, 1)]
     sclera, iris, radius, seen = (torch.stack(part, 0)[None] for part in zip(*parts, strict=True))
     return sclera, iris, radius, seen

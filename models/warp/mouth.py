@@ -1,0 +1,167 @@
+"""The inside of an opening mouth: the driver's own, or one that is nobody's."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.warp.codes import MOUTH, MOUTH_SPAN, SIZE, Structure
+from models.warp.layers import (
+    depth,
+    from_upright,
+    heights,
+    lattice,
+    paste,
+    sample,
+    sample_patch,
+    to_upright,
+    window,
+)
+from models.warp.motion import Motion
+
+WINDOW = (144, 160)  # pixels
+SMALL = (MOUTH[0] // 2, MOUTH[1] // 2)  # a drawn mouth has nothing finer to show
+GROWTH = 2.0  # pixels that the layer reaches under the lips
+OPENING = (0.03, 0.08)  # gap / width beyond the source's at which the layer starts, and is whole
+OWN_TEETH = (
+    0.05,
+    0.1,
+)  # gap / width of the source's mouth at which its own teeth start to be kept, and are whole
+RIM = 0.02  # × the mouth's width: how far from the lips a portrait's teeth are sure to be teeth
+BRIGHTER, DARKER = (
+    1.2,
+    0.5,
+)  # limits of the gain on the driver's mouth: teeth do not take after the skin beyond them
+TINT = (0.75, 1.3)
+
+
+class Mouth(nn.Module):
+    """Draws in upright coordinates of the mouth's opening, whose corners lie at x = ∓½."""
+
+    def __init__(self, motion: Motion) -> None:
+        super().__init__()
+        self.motion = motion
+        self.patch: Tensor
+        self.small: Tensor
+        self.teeth: Tensor
+        here = torch.device("cpu")
+        self.register_buffer("patch", lattice(MOUTH, MOUTH_SPAN, here), persistent=False)
+        self.register_buffer("small", lattice(SMALL, MOUTH_SPAN, here), persistent=False)
+        self.register_buffer("teeth", torch.tensor([0.86, 0.80, 0.72]).view(1, 3, 1), persistent=False)
+
+    def encode(self, image: Tensor, points: Tensor) -> Tensor:
+        """B×3×MOUTH: the mouth, upright. image: B×3×H×W; points: B×478×≥2, its pixels."""
+        at = self.motion.mouth_frame(points)
+        return sample(image, from_upright(at, self.patch)).view(-1, 3, *MOUTH)
+
+    def opened(self, points: Tensor, source: Tensor) -> Tensor:
+        """B in [0, 1]: how much the avatar's mouth (landmarks) is open beyond the source's."""
+        more = self.motion.mouth_gap(points) - self.motion.mouth_gap(source)
+        return ((more - OPENING[0]) / (OPENING[1] - OPENING[0])).clamp(0, 1)
+
+    def inside(
+        self,
+        structure: Structure,
+        neutral: Structure,
+        source: Structure,
+        points: Tensor,
+        unlike: Tensor,
+        shown: Tensor,
+    ) -> Tensor:
+        """B×3×MOUTH: what is seen between the avatar's lips (points: its landmarks).
+
+        unlike: B, 0 where driver and portrait are one person. shown: B, 1 where the driver's own mouth may be seen.
+        A portrait that shows its teeth keeps them; whoever else drives it.
+        """
+        lips = torch.stack((self.motion.lip_upper, self.motion.lip_lower))
+        at, source_at = self.motion.mouth_frame(points), self.motion.mouth_frame(source.points)
+        edges = to_upright(at, points[:, lips.flatten(), :2]).view(-1, 2, lips.shape[1], 2)
+        source_edges = to_upright(source_at, source.points[:, lips.flatten(), :2]).view(
+            -1, 2, lips.shape[1], 2
+        )
+
+        drawn = F.interpolate(
+            self._drawn(edges, source.skin), size=MOUTH, mode="bilinear", align_corners=False
+        )
+        driver = self._fitted(structure, points) * _gain(neutral.skin, source.skin)
+        inside = drawn + shown.view(-1, 1, 1, 1) * (driver.clamp(0, 1) - drawn)
+
+        size = at.along.square().sum(1).sqrt() / source_at.along.square().sum(1).sqrt().clamp_min(1e-6)
+        teeth, is_teeth = self._own_teeth(source.mouth, edges, source_edges, size.view(-1, 1))
+        gap = self.motion.mouth_gap(source.points)
+        own = ((gap - OWN_TEETH[0]) / (OWN_TEETH[1] - OWN_TEETH[0])).clamp(0, 1) * torch.maximum(
+            unlike, 1 - shown
+        )
+        own = own.view(-1, 1, 1, 1)
+        below = drawn + is_teeth * (teeth - drawn)
+        return inside + own * (below - inside)
+
+    def draw(self, rgb: Tensor, structure: Structure) -> Tensor:
+        """The picture (B×3×SIZE×SIZE) with the mouth's inside between the lips."""
+        at = self.motion.mouth_frame(structure.points)
+        place = window(at.centre, WINDOW, (SIZE, SIZE))
+        pixels = to_upright(at, place.points)
+        upper, lower = (
+            to_upright(at, structure.points[:, lip, :2])
+            for lip in (self.motion.lip_upper, self.motion.lip_lower)
+        )
+        below, above = depth(upper, lower, pixels)
+        width = at.along.square().sum(1, keepdim=True).sqrt()
+        between = ((torch.minimum(below, above) * width + GROWTH) / 3).clamp(0, 1)
+        colour = sample_patch(structure.mouth, pixels, MOUTH_SPAN)
+        return paste(rgb, place, colour, between * structure.opened.view(-1, 1))
+
+    def _fitted(self, structure: Structure, points: Tensor) -> Tensor:
+        """The driver's mouth, stretched upright to the avatar's opening."""
+        tall = []
+        for face in (structure.points, points):
+            at = self.motion.mouth_frame(face)
+            lips = torch.cat((face[:, self.motion.lip_upper, :2], face[:, self.motion.lip_lower, :2]), 1)
+            tall.append(to_upright(at, lips)[..., 1].square().mean(1).sqrt())
+        stretch = (tall[0] / tall[1].clamp_min(1e-3)).clamp(0.6, 1.6).view(-1, 1)
+        at_patch = torch.stack(
+            (self.patch[..., 0].expand(points.shape[0], -1), self.patch[..., 1] * stretch), 2
+        )
+        return sample_patch(structure.mouth, at_patch, MOUTH_SPAN).view_as(structure.mouth)
+
+    def _drawn(self, edges: Tensor, skin: Tensor) -> Tensor:
+        """B×3×SMALL: upper teeth under the lip, darkness, a tongue. edges: B×2×J×2, upper and lower lip; skin: B×3."""
+        below, above = depth(edges[:, 0], edges[:, 1], self.small.expand(edges.shape[0], -1, -1))
+        aside = (self.small[..., 0].abs() * 2).clamp(max=1)
+        red, green, blue = skin.unbind(1)
+        light = (0.299 * red + 0.587 * green + 0.114 * blue).view(-1, 1)
+        teeth = (
+            ((0.17 - below) / 0.03).clamp(0, 1)
+            * (1 - aside.pow(4))
+            * (0.55 + 0.45 * (below / 0.05).clamp(0, 1))
+        )
+        tongue = ((0.16 - above) / 0.12).clamp(0, 1) * (1 - aside.square()) * 0.5
+        dark = (skin * 0.16).unsqueeze(2)
+        flesh = torch.stack((red * 0.62, green * 0.34, blue * 0.34), 1).unsqueeze(2)
+        colour = dark + tongue.unsqueeze(1) * (flesh - dark)
+        white = self.teeth * (light * 1.5).clamp(0.25, 0.95).unsqueeze(1)
+        return (colour + teeth.unsqueeze(1) * (white - colour)).view(-1, 3, *SMALL)
+
+    def _own_teeth(
+        self, mouth: Tensor, edges: Tensor, source_edges: Tensor, size: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The portrait's own teeth, which hang from its upper lip as they did: B×3×MOUTH, and where they are.
+
+        mouth: B×3×MOUTH, the portrait's; size: B×1, the avatar's mouth width over the portrait's.
+        """
+        batch = edges.shape[0]
+        x, y = self.patch.expand(batch, -1, -1).unbind(2)
+        hung = (y - heights(edges, x)[:, 0]) * size
+        x = x * size
+        upper, lower = heights(source_edges.expand(batch, -1, -1, -1), x).unbind(1)
+        at = torch.stack((x, torch.minimum(upper + hung, lower - RIM)), 2)
+        teeth = sample_patch(mouth.expand(batch, -1, -1, -1), at, MOUTH_SPAN).view(-1, 3, *MOUTH)
+        inside = torch.minimum((lower - upper - 2 * RIM - hung) / RIM, (0.48 - x.abs()) / RIM)
+        return teeth, inside.clamp(0, 1).view(-1, 1, *MOUTH)
+
+
+def _gain(driver: Tensor, source: Tensor) -> Tensor:
+    """B×3×1×1: what makes the driver's mouth fit the portrait's light. Both B×3, colours of their skin."""
+    ratio = (source + 0.03) / (driver + 0.03)
+    light = ratio.mean(1, keepdim=True)
+    tint = (ratio / light).clamp(*TINT)
+    return (light.pow(0.9).clamp(DARKER, BRIGHTER) * tint).view(-1, 3, 1, 1)
