@@ -14,7 +14,7 @@ import numpy.typing as npt
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 from models.contract import Observation
-from realtime.engine import Avatar, EngineThread, Rendered
+from realtime.engine import Avatar, EngineThread
 from realtime.mailbox import Mailbox, MailboxClosed
 from realtime.stamp import cut_strip, draw_strip
 from realtime.stats import Figures
@@ -170,7 +170,6 @@ class Pipeline:
         return tracker.observe(picture, time_s), strip
 
     async def _render(self) -> None:
-        loop = asyncio.get_running_loop()
         try:
             while True:
                 seen = await self._seen.get()
@@ -181,11 +180,7 @@ class Pipeline:
                     )
                     self._figures.stages(rendered.stages_ms)
                     if self._output is not None:
-                        started_s = self._clock()
-                        frame = await loop.run_in_executor(self._pool, self._finish, rendered, seen)
-                        self._figures.stages({"convert": 1e3 * (self._clock() - started_s)})
-                        if not self._output.show(frame, seen.arrival_s):
-                            self._figures.count("dropped")
+                        self._show(self._output, rendered.picture, seen)
                 except Exception as error:  # as above: one bad frame must not end the session
                     self._skip("rendering", error)
                     continue
@@ -197,10 +192,12 @@ class Pipeline:
         except MailboxClosed:
             return
 
-    def _finish(self, rendered: Rendered, seen: Seen) -> av.VideoFrame:
-        """In the pool: the avatar's picture as the encoder takes it."""
-        picture = rendered.picture if seen.strip is None else draw_strip(rendered.picture, seen.strip)
-        return video_frame(picture, seen.pts, seen.time_base)
+    def _show(self, output: AvatarTrack, picture: Picture, seen: Seen) -> None:
+        """Hand the avatar's picture to the encoder, with the stamp of the frame that drove it."""
+        if seen.strip is not None:
+            picture = draw_strip(picture, seen.strip)
+        if not output.show(video_frame(picture, seen.pts, seen.time_base), seen.arrival_s):
+            self._figures.count("dropped")
 
     def _skip(self, stage: str, error: Exception) -> None:
         first = self._figures.counts["skipped"] == 0

@@ -65,7 +65,7 @@ class Services:
     portrait: Portrait  # the one that a session starts with
     metrics: Metrics
     make_tracker: Callable[[], Tracker]
-    pool: Executor  # tracking and colour conversion
+    pool: Executor  # tracking
     portrait_pool: Executor  # uploads, apart so that they hold up nobody's frames
     ice_servers: list[RTCIceServer]
     max_upload: int  # bytes
@@ -164,12 +164,13 @@ class Session:
             signs.append(self.pipeline.last_frame_s)
         if self.channel is not None:
             signs.append(self.channel.last_message_s)
+        figures = self.figures.report(now_s)
         if now_s - max(signs) >= SILENCE_S:
             self.end("timeout")
         elif self.channel is not None:
             self.channel.ping()
             face = self.pipeline.face if self.pipeline is not None else None
-            self.channel.send("stats", **self.figures.report(now_s), face=face, rttMs=self.channel.rtt_ms)
+            self.channel.send("stats", **figures, face=face, rttMs=self.channel.rtt_ms)
 
     def trickle(self, candidates: Sequence[RTCIceCandidate]) -> None:
         """Take in candidates of the peer. Nobody waits: those behind mDNS names take up to a second to
@@ -229,9 +230,12 @@ class Session:
             log.warning("beside a session: %r", error)
 
     async def _tick_forever(self) -> None:
-        while True:
-            await asyncio.sleep(TICK_S)
-            self.tick()
+        try:
+            while True:
+                await asyncio.sleep(TICK_S)
+                self.tick()
+        finally:  # without ticks nobody would notice a peer that vanishes; while closing, this does nothing
+            self.end("error")
 
     def _move(self, state: State) -> None:
         assert state in NEXT[self.state], f"a session can't go from {self.state} to {state}"

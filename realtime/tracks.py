@@ -87,9 +87,9 @@ class FrameClock:
 
 
 def video_frame(picture: npt.NDArray[np.uint8], pts: int, time_base: Any) -> av.VideoFrame:
-    """An RGB picture (H×W×3, even sides) as the encoders take it, with the stamp of the frame that drove
-    it."""
-    frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
+    """An RGB picture (H×W×3, even sides) as a frame, with the stamp of the frame that drove it. It stays RGB:
+    the encoders convert it in their own threads, and only where it gets that far."""
+    frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
     frame.pts = pts
     frame.time_base = Fraction(time_base.numerator, time_base.denominator)
     return frame

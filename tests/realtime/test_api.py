@@ -207,9 +207,7 @@ async def test_figures_come_about_once_a_second() -> None:
         assert stats["received"] == stats["sent"] == 5
         assert stats["dropped"] == stats["skipped"] == 0
         assert stats["face"] is True
-        assert {"wait", "track", "structure", "transfer", "decode", "composite", "convert"} <= set(
-            stats["stagesMs"]
-        )
+        assert {"wait", "track", "structure", "transfer", "decode", "composite"} <= set(stats["stagesMs"])
 
 
 async def test_health_readiness_and_metrics() -> None:

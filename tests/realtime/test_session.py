@@ -1,5 +1,6 @@
 """Sessions from offer to end: a real server and real peers, over real sockets, with fake slow parts."""
 
+import asyncio
 import threading
 
 import av
@@ -353,6 +354,24 @@ async def test_shutting_down_tells_the_sessions_and_takes_no_more() -> None:
         assert len(server.roster) == 0
 
 
+async def test_figures_that_nobody_reads_do_not_pile_up() -> None:
+    async with running_server() as server, connected(server, channel=False) as peer:
+        session = server.session(peer)
+        for _ in range(3):
+            await peer.drive(flat_picture(120))
+        session.tick()
+        assert session.figures.report(server.clock())["stagesMs"] == {}
+
+
+async def test_a_session_whose_ticks_break_down_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running_server() as server, connected(server) as peer:
+        session = server.session(peer)
+        monkeypatch.setattr("realtime.session.TICK_S", 0.0)
+        monkeypatch.setattr(session, "tick", lambda: 1 / 0)
+        assert (await peer.message("closing"))["reason"] == "error"
+        await until(lambda: len(server.roster) == 0)
+
+
 async def test_memory_of_a_session_is_let_go() -> None:
     import gc
     import weakref
@@ -378,3 +397,21 @@ async def test_a_jump_between_states_that_do_not_follow_is_a_bug() -> None:
 def test_the_engine_of_these_tests_is_the_real_one() -> None:
     assert issubclass(FlatEngine, Engine)
     assert FlatEngine.render is Engine.render
+
+
+async def test_sessions_leave_no_task_thread_or_slot_behind() -> None:
+    async with running_server() as server:
+        async with connected(server) as peer:  # the first starts threads that stay: those of the pools
+            await peer.drive(flat_picture(120))
+        await until(lambda: len(server.roster) == 0)
+        await until(lambda: len(asyncio.all_tasks()) <= 3)
+        tasks, threads = len(asyncio.all_tasks()), threading.active_count()
+        for end in ("delete", "leave") * 3:
+            async with connected(server, sound=True) as peer:
+                await peer.drive(flat_picture(120))
+                if end == "delete":
+                    await peer.http.delete(peer.location)
+            await until(lambda: len(server.roster) == 0)
+        await until(lambda: len(asyncio.all_tasks()) <= tasks)
+        assert threading.active_count() <= threads + server.roster.services.pool._max_workers  # type: ignore[attr-defined]
+        assert all(tracker.closed for tracker in server.trackers)

@@ -1,10 +1,12 @@
 """WHIP over real HTTP: offers that are taken and refused, candidates, and ends."""
 
 import re
+from collections.abc import Callable
 
 import aiohttp
+import numpy as np
 import pytest
-from aiortc import RTCSessionDescription
+from aiortc import RTCPeerConnection, RTCRtpReceiver, RTCSessionDescription
 
 from tests.fakes import flat_picture
 from tests.live import Peer, Server, connected, peer_of, running_server, until
@@ -74,15 +76,20 @@ async def test_no_stun_server_is_contacted_unless_asked_for() -> None:
         assert gatherer._connection.stun_server is None
 
 
+def only(codec: str) -> Callable[[RTCPeerConnection], None]:
+    """Let a peer offer one codec."""
+
+    def prepare(pc: RTCPeerConnection) -> None:
+        capabilities = RTCRtpReceiver.getCapabilities("video")
+        assert capabilities is not None
+        pc.getTransceivers()[0].setCodecPreferences([c for c in capabilities.codecs if c.name == codec])
+
+    return prepare
+
+
 @pytest.mark.parametrize("codec", ["VP8", "H264"])
 async def test_both_codecs_carry_the_avatar(codec: str) -> None:
-    def only(pc: object) -> None:
-        from aiortc import RTCRtpReceiver
-
-        capabilities = RTCRtpReceiver.getCapabilities("video").codecs
-        pc.getTransceivers()[0].setCodecPreferences([c for c in capabilities if c.name == codec])  # type: ignore[attr-defined]
-
-    async with running_server() as server, connected(server, prepare=only) as peer:
+    async with running_server() as server, connected(server, prepare=only(codec)) as peer:
         await peer.drive(flat_picture(120))
         assert f"{codec}/90000" in peer.answer
 
@@ -198,3 +205,29 @@ async def test_a_hidden_address_does_not_hold_up_the_answer(monkeypatch: pytest.
         await take(peer, response)
         session = server.session(peer)
         await until(lambda: session.state.value == "live")  # by the peer's own checks
+
+
+@pytest.mark.parametrize("codec", ["VP8", "H264"])
+async def test_a_keyframe_is_sent_when_it_is_asked_for(codec: str) -> None:
+    # The debug stamp gives the picture something for a keyframe to hold.
+    async with running_server(debug_stamp=True) as server, connected(server, prepare=only(codec)) as peer:
+        session = server.session(peer)
+        sizes: list[int] = []
+        ice = session.pc.getTransceivers()[0].receiver.transport.transport
+        send = ice._send
+
+        async def counted(data: bytes) -> None:
+            if 96 <= data[1] & 0x7F <= 127:
+                sizes.append(len(data))
+            await send(data)
+
+        ice._send = counted
+        noise = np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)
+        weights = []
+        for step in range(8):
+            sizes.clear()
+            if step == 6:
+                session.pc.getSenders()[0]._send_keyframe()
+            await peer.drive(noise)
+            weights.append(sum(sizes))
+        assert weights[6] > 2 * max(weights[3:6])
