@@ -92,7 +92,9 @@ class QualityBench:
     sheet: Path | None = None
     """Write a contact sheet (PNG or JPEG): each portrait at rest, then driven by each clip."""
     sheet_frames: int = 6
-    """Frames in a row of the sheet."""
+    """Frames in a row of the sheet, evenly chosen."""
+    sheet_at: tuple[int, ...] = ()
+    """Which frames instead, counted from 0."""
     sheet_tile: int = 192
     """Side of a picture of the sheet, pixels."""
     sheet_driver: bool = True
@@ -161,7 +163,9 @@ class QualityBench:
         sheet: list[tuple[str, list[Picture]]] = []
         for path in self.clips:
             clip = read_clip(path, self.frames)
-            shown = evenly(len(clip.frames), self.sheet_frames)
+            shown = self.sheet_at or evenly(len(clip.frames), self.sheet_frames)
+            if max(shown) >= len(clip.frames):
+                raise ValueError(f"sheet-at {max(shown)}: {clip.name} has only {len(clip.frames)} frames")
             if self.sheet_driver:
                 sheet.append((clip.name, [clip.frames[i] for i in (0, *shown)]))
             driver = _measured(clip.frames)
