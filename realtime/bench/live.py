@@ -103,8 +103,8 @@ class LiveBench:
         else:
             command = ["realtime.serve", "--source", str(self.source), "--port", "0", "--debug-stamp"]
             command += shlex.split(self.options)
-        with served(*command) as address:
-            yield address
+        with served(*command) as server:
+            yield server.address
 
     def _report(self, passage: Passage, before: dict[str, Any], noted: dict[str, Any]) -> dict[str, Any]:
         came, went = noted["inbound-rtp"], noted["outbound-rtp"]

@@ -7,17 +7,24 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO
+from typing import IO, NamedTuple
 
 ADDRESS = re.compile(r"^Open (https?://\S+)")
 START_S = 60.0
 STOP_S = 15.0
 
 
+class Running(NamedTuple):
+    """A server that takes calls."""
+
+    address: str  # of its page
+    process: "subprocess.Popen[str]"
+
+
 @contextmanager
-def served(module: str, *arguments: str) -> Iterator[str]:
-    """Run `python -m MODULE ARGUMENTS` and wait for its line `Open ADDRESS`; yields the address, and at the
-    end stops the process as a service manager would.
+def served(module: str, *arguments: str) -> Iterator[Running]:
+    """Run `python -m MODULE ARGUMENTS` and wait for its line `Open ADDRESS`. At the end the process is stopped
+    as a service manager would stop it.
 
     Raises ValueError with the last lines that it wrote where it ends, or says nothing, before that.
     """
@@ -33,7 +40,7 @@ def served(module: str, *arguments: str) -> Iterator[str]:
             if found is None:
                 process.wait()
                 raise ValueError(f"{' '.join(command)} did not start:\n{_tail(said)}")
-            yield found.group(1)
+            yield Running(found.group(1), process)
         finally:
             limit.cancel()
             _stop(process)

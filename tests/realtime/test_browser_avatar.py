@@ -1,0 +1,159 @@
+"""What a person sees who opens the page: the portrait moves as they do. A real browser, server and
+generator, and a real face as the camera."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Playwright
+
+from realtime.bench.chromium import launch
+from realtime.bench.judge import Judge
+from realtime.bench.motion import as_track, motion
+from realtime.bench.process import Running
+from tests.realtime import browsing
+from tests.realtime.browsing import Picture, difference, visit
+
+pytestmark = pytest.mark.browser
+
+
+def landmarks(pictures: list[Picture]) -> np.ndarray:
+    """T×478×3."""
+    with Judge(refined=True) as judge:
+        return as_track([judge.look(picture) for picture in pictures])
+
+
+def mouth_opening(pictures: list[Picture]) -> float:
+    """Median gap between the lips, in widths of the mouth."""
+    return float(np.nanmedian(motion(landmarks(pictures)).mouth))
+
+
+def test_the_avatars_mouth_opens_as_the_drivers(browser: Browser, astronaut: Running) -> None:
+    driver = browsing.clip_frames()
+    there = visit(browser, astronaut.address)
+    there.start()
+    frames = there.numbered(120)
+    assert len(frames) > 110
+    numbers = [number for number, _ in frames]
+    driven = motion(landmarks(driver)).mouth[numbers]
+    shown = motion(landmarks([picture for _, picture in frames])).mouth
+    assert np.ptp(driven) > 0.1, "the clip's part that was seen must have speech in it"
+    both = ~(np.isnan(driven) | np.isnan(shown))
+    assert both.mean() > 0.95
+    assert np.corrcoef(driven[both], shown[both])[0, 1] > 0.9
+    there.page.context.close()
+
+
+def test_another_portrait_takes_over_while_running(browser: Browser, astronaut: Running) -> None:
+    there = visit(browser, astronaut.address)
+    there.start()
+    before = there.avatar(8)
+    there.page.locator("#portrait-file").set_input_files(browsing.MONA_LISA)
+    there.says("The portrait is in use")
+    after = there.avatar(8)[-1]
+    moving = max(difference(before[0], picture) for picture in before)
+    assert difference(before[0], after) > 5 * moving
+    assert there.page.locator("#portrait-name").inner_text() == "mona_lisa.jpg"
+
+    # The choice outlives the session, and the server's portrait is not seen in its place.
+    there.button("Stop").click()
+    there.start()
+    there.says("The portrait is in use")
+    assert difference(there.avatar(4)[-1], after) < difference(before[0], after) / 5
+    assert not there.complaints
+    there.page.context.close()
+
+
+def test_a_picture_is_dropped_on_the_page(browser: Browser, astronaut: Running) -> None:
+    there = visit(browser, astronaut.address)
+    there.start()
+    before = there.avatar(1)[0]
+    data = there.page.evaluate_handle(
+        """async (bytes) => {
+          const data = new DataTransfer();
+          data.items.add(new File([new Uint8Array(bytes)], "mona_lisa.jpg", { type: "image/jpeg" }));
+          return data;
+        }""",
+        list(browsing.MONA_LISA.read_bytes()),
+    )
+    there.page.dispatch_event("#stage", "dragover", {"dataTransfer": data})
+    assert there.page.get_by_text("Drop the picture to use it as the portrait").is_visible()
+    there.page.dispatch_event("#stage", "drop", {"dataTransfer": data})
+    there.says("The portrait is in use")
+    assert there.page.get_by_text("Drop the picture to use it as the portrait").is_hidden()
+    assert difference(before, there.avatar(4)[-1]) > 20
+    there.page.context.close()
+
+
+def test_a_picture_without_a_face_is_refused_and_the_portrait_stays(
+    browser: Browser, astronaut: Running, tmp_path: Path
+) -> None:
+    import cv2
+
+    empty = tmp_path / "wall.png"
+    cv2.imwrite(str(empty), np.full((300, 300, 3), 128, np.uint8))
+    there = visit(browser, astronaut.address)
+    there.start()
+    before = there.avatar(1)[0]
+    there.page.locator("#portrait-file").set_input_files(empty)
+    there.says("The picture cannot be used")
+    assert "no face" in there.page.locator("#portrait-help").inner_text().lower()
+    assert difference(before, there.avatar(2)[-1]) < 5
+    there.page.locator("#portrait-file").set_input_files(browsing.CLIP)
+    there.page.get_by_text("grid_brbk7n.mp4 is not a picture.").wait_for()
+    there.page.context.close()
+
+
+def test_calibrating_makes_the_drivers_pose_the_portraits_rest(
+    playwright: Playwright, astronaut: Running, tmp_path: Path
+) -> None:
+    """The driver is at rest when the session starts, and then holds the mouth open. After a calibration in
+    this pose, the portrait's mouth is as in the picture."""
+    frames = browsing.clip_frames()[:75]
+    opening = motion(landmarks(frames)).mouth
+    rest, wide = frames[int(np.nanargmin(opening))], frames[int(np.nanargmax(opening))]
+    fps, at_rest, held = 5, 30, 100
+    camera = browsing.write_frames(tmp_path / "held.y4m", [rest] * at_rest + [wide] * held, fps)
+    own = launch(playwright, camera)
+    there = visit(own, astronaut.address)
+    there.start()
+    shown = [picture for number, picture in there.numbered(12 * fps) if number > at_rest + 2]
+    before = mouth_opening(shown[:fps])
+    there.button("Calibrate").click()
+    there.page.get_by_text("face at rest, mouth closed").wait_for()
+    there.says("Calibrated")
+    number, _ = there.numbered(1)[0]
+    assert number > at_rest, "the camera's file began again too early: the machine is too slow for this test"
+    after = mouth_opening(there.avatar(fps))
+    portrait = mouth_opening([browsing.still(astronaut.address)])
+    assert before > portrait + 0.05
+    assert abs(after - portrait) < 0.4 * (before - portrait)
+    own.close()
+
+
+def test_a_lost_face_is_told_and_its_return_noticed(
+    playwright: Playwright, astronaut: Running, tmp_path: Path
+) -> None:
+    face = browsing.clip_frames()[:25]
+    away = [np.full_like(face[0], 90)] * 25
+    own = launch(playwright, browsing.write_frames(tmp_path / "away.y4m", face + away, fps=10))
+    there = visit(own, astronaut.address)
+    there.start()
+    hint = there.page.get_by_text("Your face is out of sight.")
+    hint.wait_for(state="visible")
+    hint.wait_for(state="hidden")
+    hint.wait_for(state="visible")
+    own.close()
+
+
+def test_a_setting_changes_how_the_portrait_moves(browser: Browser, astronaut: Running) -> None:
+    there = visit(browser, astronaut.address)
+    there.start()
+    for name in ("Head", "Expression"):
+        there.page.get_by_label(name, exact=True).fill("0")
+    there.avatar(10)  # under way when the settings changed
+    rest = browsing.still(astronaut.address)
+    assert max(difference(rest, picture) for picture in there.avatar(20)) < 2
+    there.button("Reset").click()
+    assert there.page.get_by_label("Head", exact=True).input_value() == "1"
+    there.page.context.close()

@@ -1,0 +1,173 @@
+"""What the page says when things go wrong, and that one can go on from there."""
+
+from collections.abc import Iterator
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pytest
+from playwright.sync_api import Browser, Playwright
+
+from realtime.bench.chromium import launch
+from realtime.bench.process import Running
+from tests.realtime import browsing
+from tests.realtime.browsing import PHONE, until, visit
+
+pytestmark = pytest.mark.browser
+
+TOKEN = "open-sesame"
+
+
+@pytest.fixture(scope="module")
+def small_server() -> Iterator[Running]:
+    """A server with one place, and a token."""
+    with browsing.server("--max-sessions", "1", "--token", TOKEN) as running:
+        yield running
+
+
+def ready(server: Running) -> bool:
+    """Does the server have a place?"""
+    try:
+        with urlopen(server.address.partition("#")[0] + "readyz"):
+            return True
+    except HTTPError:
+        return False
+
+
+def metrics(server: Running) -> str:
+    request = Request(
+        server.address.partition("#")[0] + "metrics", headers={"Authorization": f"Bearer {TOKEN}"}
+    )
+    with urlopen(request) as answer:
+        return str(answer.read(), "utf-8")
+
+
+def test_a_full_server_says_so_and_lets_in_once_there_is_room(
+    browser: Browser, small_server: Running
+) -> None:
+    until(lambda: ready(small_server), "a free place")
+    first, second = visit(browser, small_server.address), visit(browser, small_server.address)
+    first.start()
+    second.button("Start").click()
+    second.warns("The server is full")
+    assert second.button("Start").is_enabled()
+    first.button("Stop").click()
+    until(lambda: ready(small_server), "a free place")
+    second.button("Try again").click()
+    second.page.locator("#stage[data-state=live]").wait_for()
+    assert second.page.get_by_role("alert").is_hidden()
+    for person in (first, second):
+        person.page.context.close()
+
+
+def test_a_page_that_goes_away_frees_its_place(browser: Browser, small_server: Running) -> None:
+    until(lambda: ready(small_server), "a free place")
+    there = visit(browser, small_server.address)
+    there.start()
+    assert not ready(small_server)
+    there.page.goto("about:blank")
+    until(lambda: ready(small_server), "a free place")
+    line = next(row for row in metrics(small_server).splitlines() if 'ended_total{reason="deleted"}' in row)
+    assert float(line.split()[-1]) >= 1
+    there.page.context.close()
+
+
+def test_the_token_leaves_the_address_bar_and_is_kept_for_a_reload(
+    browser: Browser, small_server: Running
+) -> None:
+    until(lambda: ready(small_server), "a free place")
+    assert small_server.address.endswith(f"#token={TOKEN}")
+    there = visit(browser, small_server.address)
+    assert "token" not in there.page.url
+    assert not any(TOKEN in url for url in there.calls)
+    there.page.reload()
+    there.start()
+    there.button("Stop").click()
+    there.page.context.close()
+
+
+def test_without_the_token_the_page_says_where_to_get_it(browser: Browser, small_server: Running) -> None:
+    there = visit(browser, small_server.address.partition("#")[0])
+    there.warns("This address is not complete")
+    assert there.button("Start").is_disabled()
+    there.page.context.close()
+
+
+def test_a_refused_permission(playwright: Playwright, astronaut: Running) -> None:
+    own = launch(playwright, allow_camera=False)
+    there = visit(own, astronaut.address, PHONE)
+    there.button("Start").click()
+    there.warns("The camera is not allowed")
+    there.says("The camera is not allowed")
+    assert there.button("Try again").is_visible()
+    assert there.button("Start").is_enabled()
+    own.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "title"),
+    [
+        ("NotFoundError", "No camera found"),
+        ("NotReadableError", "The camera is in use"),
+        ("NotAllowedError", "The camera is not allowed"),
+    ],
+)
+def test_a_camera_that_does_not_open(browser: Browser, astronaut: Running, error: str, title: str) -> None:
+    there = visit(browser, astronaut.address)
+    there.page.evaluate(
+        """(name) => {
+          navigator.mediaDevices.getUserMedia = async () => { throw new DOMException("", name); };
+        }""",
+        error,
+    )
+    there.button("Start").click()
+    there.warns(title)
+    there.page.evaluate("() => { delete navigator.mediaDevices.getUserMedia; }")
+    there.button("Try again").click()
+    there.page.locator("#stage[data-state=live]").wait_for()
+    there.page.context.close()
+
+
+def test_an_insecure_address(browser: Browser, astronaut: Running) -> None:
+    """A phone that opened the page by http: its browser offers no camera at all."""
+    context = browser.new_context(viewport=PHONE)
+    context.add_init_script(
+        "Object.defineProperty(Navigator.prototype, 'mediaDevices', { value: undefined })"
+    )
+    there = browsing.Visit(context.new_page(), astronaut.address)
+    there.warns("The camera needs a secure address")
+    assert "--tls self-signed" in there.page.get_by_role("alert").inner_text()
+    assert there.complaints == []
+    context.close()
+
+
+def test_a_camera_that_is_unplugged(browser: Browser, astronaut: Running) -> None:
+    there = visit(browser, astronaut.address)
+    there.start()
+    there.page.evaluate(
+        "document.getElementById('self').srcObject.getVideoTracks()[0].dispatchEvent(new Event('ended'))"
+    )
+    there.warns("The camera went away")
+    there.button("Start again").click()
+    there.page.locator("#stage[data-state=live]").wait_for()
+    there.page.context.close()
+
+
+def test_a_server_that_shuts_down_tells_the_page(browser: Browser) -> None:
+    with browsing.server() as server:
+        there = visit(browser, server.address)
+        there.start()
+        server.process.terminate()
+        there.warns("The server is shutting down")
+    there.button("Reconnect").click()
+    there.warns("The server does not answer")
+    there.page.context.close()
+
+
+def test_a_server_that_vanishes_is_noticed(browser: Browser) -> None:
+    with browsing.server() as server:
+        there = visit(browser, server.address)
+        there.start()
+        server.process.kill()
+        there.warns("Connection lost")
+        assert there.button("Reconnect").is_visible()
+    there.page.context.close()
