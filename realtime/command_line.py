@@ -3,9 +3,10 @@ typed wrong is told in one line."""
 
 import contextlib
 import io
+import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NoReturn, TypeVar
 
 import tyro
@@ -38,6 +39,23 @@ def fail(reason: str, program: str) -> NoReturn:
     """End the program because of what its user asked for: one line, exit code 2."""
     print(f"{program}: {' '.join(reason.split())}", file=sys.stderr)
     raise SystemExit(2)
+
+
+@contextlib.contextmanager
+def native_messages_muted() -> Iterator[None]:
+    """Keep what C++ libraries print from the error stream: MediaPipe and TensorFlow Lite start with a
+    dozen warnings that nobody can act on and that no switch turns off. Whatever is printed there meanwhile
+    is lost, Python's own lines too; exceptions are not. For a stretch with no other threads at work."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _first_part(box: str, settings: str) -> str:

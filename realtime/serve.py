@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from typing import Any
 
 import segno
@@ -28,7 +28,7 @@ from models import registry
 from models.contract import Observation
 from realtime import __version__, _aiortc_compat
 from realtime.app import make_app
-from realtime.command_line import fail, parse
+from realtime.command_line import fail, native_messages_muted, parse
 from realtime.config import MAX_UPLOAD, Settings
 from realtime.controls import ControlPanel
 from realtime.devices import choose_device
@@ -67,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         try:
             context = make_context(settings.tls)
             listener = held.enter_context(bind(settings.host, settings.port))
-            engine, portrait = load(settings)
+            with nullcontext() if settings.log_level == "debug" else native_messages_muted():
+                engine, portrait = load(settings)
         except ValueError as error:
             fail(str(error), PROGRAM)
         for warning in portrait.warnings:

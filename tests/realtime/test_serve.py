@@ -62,6 +62,12 @@ def test_a_mistake_is_told_in_one_line(
     assert reason in refused(capfd, *arguments)
 
 
+def test_a_source_without_a_face_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "grey.png"
+    Image.fromarray(flat_picture(128, 400, 400)).save(file)
+    assert "no face found" in refused(capfd, "--source", str(file), "--port", "0")
+
+
 def test_a_port_in_use_is_told(taken_port: int, capfd: pytest.CaptureFixture[str]) -> None:
     said = refused(capfd, "--source", "x", "--port", str(taken_port))
     assert str(taken_port) in said
