@@ -1,18 +1,19 @@
-"""What every generator is: one class with six calls, so that the engine, the trainer's evaluation, the exporter and
-the offline tool know nothing of any particular network.
+"""What every generator is: one class with six calls, so that the engine, the trainer's evaluation, the
+exporter and the offline tool know nothing of any particular network.
 
     appearance = generator.encode_appearance([source])                        # once per portrait
     structure = generator.encode_structure(driving)                           # every frame
     structure = generator.transfer(structure, neutral, appearance, controls)
     rgb, alpha = generator.decode(appearance, structure)
 
-Shapes: B batch, H×W picture, N = 478 landmarks. Pictures are RGB in [0, 1]. Codes are named tuples of batch-first tensors.
+Shapes: B batch, H×W picture, N = 478 landmarks. Pictures are RGB in [0, 1]. Codes are named tuples of
+batch-first tensors.
 """
 
 import abc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, cast
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +28,7 @@ class Observation(NamedTuple):
     points: (
         Tensor | None
     )  # B×478×3 in crop units: x, y in [0, 1] inside the crop, z in the scale of x; absent without landmarks
-    to_frame: Tensor  # B×2×3: crop units → pixels of the uncropped frame, so that what the crop took out is not lost
+    to_frame: Tensor  # B×2×3: crop units → pixels of the uncropped frame: what the crop took out is not lost
     valid: Tensor  # B bool: was a face seen
     person: Tensor | None = (
         None  # B×1×H×W in [0, 1]: where the person is; only on source pictures, and optional there
@@ -35,7 +36,8 @@ class Observation(NamedTuple):
 
 
 class Controls(NamedTuple):
-    """How a session wants the motion applied. Each is a B-tensor, so that sessions with different wishes share a batch."""
+    """How a session wants the motion applied. Each is a B-tensor, so that sessions with different wishes
+    share a batch."""
 
     relative: Tensor  # 1: motion since the neutral pose; 0: the driver's pose as it stands
     gain_pose: Tensor  # [0, 2] head rotation, shift and scale
@@ -94,8 +96,9 @@ S = TypeVar("S", bound=tuple[Any, ...])  # the network's StructureCode
 
 
 class Reenactor(nn.Module, abc.ABC, Generic[A, S]):
-    """A generator. All but `encode_appearance` and `neutral` are pure tensor functions: static shapes, no `.item()`, no
-    host synchronisation, no randomness. That is what lets them be captured, exported and batched over sessions.
+    """A generator. All but `encode_appearance` and `neutral` are pure tensor functions: static shapes, no
+    `.item()`, no host synchronisation, no randomness. That is what lets them be captured, exported and
+    batched over sessions.
 
     Laws, which hold for every registered network:
     relative `transfer(n, n, a) == a.structure`; all gains 0 give `a.structure`; `blend` is exact at its ends;
@@ -106,8 +109,8 @@ class Reenactor(nn.Module, abc.ABC, Generic[A, S]):
 
     @abc.abstractmethod
     def encode_appearance(self, sources: Sequence[Observation]) -> A:
-        """The code (batch 1) of 1 … `spec.max_sources` pictures of one person. Raises ValueError for any other number, and
-        where the network needs landmarks and a picture has none."""
+        """The code (batch 1) of 1 … `spec.max_sources` pictures of one person. Raises ValueError for any
+        other number, and where the network needs landmarks and a picture has none."""
 
     @abc.abstractmethod
     def encode_structure(self, driving: Observation) -> S:
@@ -115,7 +118,8 @@ class Reenactor(nn.Module, abc.ABC, Generic[A, S]):
 
     @abc.abstractmethod
     def neutral(self, codes: Sequence[S]) -> S:
-        """The robust centre of several codes of one driver at rest, in the network's own algebra. Raises ValueError for none."""
+        """The robust centre of several codes of one driver at rest, in the network's own algebra. Raises
+        ValueError for none."""
 
     @abc.abstractmethod
     def blend(self, a: S, b: S, t: Tensor) -> S:
@@ -134,7 +138,8 @@ T = TypeVar("T", bound=tuple[Any, ...])
 
 
 def map_code(function: Callable[..., Tensor], *codes: T) -> T:
-    """Apply `function` to the tensors at the same place of each code (codes may nest). Absent fields stay absent."""
+    """Apply `function` to the tensors at the same place of each code (codes may nest). Absent fields stay
+    absent."""
     first = codes[0]
     fields = []
     for parts in zip(*codes, strict=True):
@@ -142,7 +147,7 @@ def map_code(function: Callable[..., Tensor], *codes: T) -> T:
             fields.append(map_code(function, *parts))
         else:
             fields.append(None if parts[0] is None else function(*parts))
-    return cast(T, type(first)(*fields))
+    return type(first)(*fields)
 
 
 def cat_codes(codes: Sequence[T]) -> T:

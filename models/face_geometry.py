@@ -1,7 +1,11 @@
-"""Geometry of a face in landmarks: which index is what, the rigid fit of a head, and where a network's crop lies.
+"""Geometry of a face in landmarks: which index is what, the rigid fit of a head, and where a network's crop
+lies.
 
-Landmarks are MediaPipe FaceMesh's 478 (468 of the mesh, then 5 of each iris). "Left" and "right" are the picture's.
+Landmarks are MediaPipe FaceMesh's 478 (468 of the mesh, then 5 of each iris). "Left" and "right" are the
+picture's.
 """
+
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -62,8 +66,8 @@ def rotation_between(source: Tensor, target: Tensor) -> Tensor:
     """The rotation R (B×3×3) that best turns centred `source` rows into `target` rows: target ≈ source @ Rᵀ.
 
     source, target: B×K×3, centred. Horn's quaternion method (Closed-form solution of absolute orientation,
-    1987): the eigenvector of the largest eigenvalue of a symmetric 4×4 matrix, here by repeated squaring, which
-    needs neither an SVD nor a host synchronisation, and never returns a reflection.
+    1987): the eigenvector of the largest eigenvalue of a symmetric 4×4 matrix, here by repeated squaring,
+    which needs neither an SVD nor a host synchronisation, and never returns a reflection.
     """
     m = source.transpose(1, 2) @ target  # B×3×3
     xx, xy, xz, yx, yy, yz, zx, zy, zz = m.flatten(1).unbind(1)
@@ -77,9 +81,10 @@ def rotation_between(source: Tensor, target: Tensor) -> Tensor:
     k = _normalised(k) + eye  # shifted: all eigenvalues in [0, 2], the largest kept largest
     for _ in range(3):
         k = _normalised(k)
-        for _ in range(4):  # a sixteenth power is far from float's limits, and norms are dear on small tensors
+        for _ in range(4):  # a sixteenth power is far from float's limits; norms are dear on small tensors
             k = k @ k
-    # k is now c·v vᵀ: its column with the largest diagonal entry is v. The ramp breaks ties between opposite signs.
+    # k is now c·v vᵀ: its column with the largest diagonal entry is v. The ramp breaks ties between opposite
+    # signs.
     diagonal = k.diagonal(dim1=1, dim2=2)
     diagonal = diagonal / diagonal.sum(1, keepdim=True) + torch.arange(4, device=k.device) * 1e-6
     column = (diagonal >= diagonal.amax(1, keepdim=True)).to(k.dtype)
@@ -121,7 +126,8 @@ def rotation_power(rotation: Tensor, power: Tensor) -> Tensor:
 def rigid_fit(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Scale s (B), rotation R (B×3×3) and shift t (B×3) with target ≈ s · source @ Rᵀ + t, least squares.
 
-    source, target: B×K×3 (Umeyama's similarity; the scale is the one that minimises the residual in the target).
+    source, target: B×K×3 (Umeyama's similarity; the scale is the one that minimises the residual in the
+    target).
     """
     mean_source, mean_target = source.mean(1, keepdim=True), target.mean(1, keepdim=True)
     a, b = source - mean_source, target - mean_target
@@ -132,7 +138,7 @@ def rigid_fit(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return scale, rotation, shift.squeeze(1)
 
 
-def crop_to_frame(points: npt.NDArray[np.floating], rule: CropRule, width: int, height: int) -> Array:
+def crop_to_frame(points: npt.NDArray[np.floating[Any]], rule: CropRule, width: int, height: int) -> Array:
     """Where the rule's square lies: 2×3, crop units ([0, 1]²) → pixels of the frame.
 
     points: 478×≥2 in frame pixels. width, height: of the frame, used by `rule.inside`.
@@ -161,7 +167,7 @@ def crop_to_frame(points: npt.NDArray[np.floating], rule: CropRule, width: int, 
     return np.concatenate([axes * side, corner[:, None]], 1)
 
 
-def to_crop_units(points: npt.NDArray[np.floating], to_frame: Array) -> Array:
+def to_crop_units(points: npt.NDArray[np.floating[Any]], to_frame: Array) -> Array:
     """Landmarks in frame pixels (478×3) as crop units; z by the same scale as x."""
     linear = to_frame[:, :2]
     xy = (np.asarray(points, np.float64)[:, :2] - to_frame[:, 2]) @ np.linalg.inv(linear).T

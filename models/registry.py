@@ -1,4 +1,5 @@
-"""The generators by name. A network registers itself where it is defined; the registry imports its file when it is asked for."""
+"""The generators by name. A network registers itself where it is defined; the registry imports its file when
+it is asked for."""
 
 import importlib
 from typing import Any, TypeVar

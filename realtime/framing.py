@@ -1,4 +1,5 @@
-"""From the generator's crop to the picture that goes out: where the crop lies on the canvas, and the blend."""
+"""From the generator's crop to the picture that goes out: where the crop lies on the canvas, and the
+blend."""
 
 from dataclasses import dataclass
 
@@ -18,7 +19,9 @@ class Canvas:
 
     def __post_init__(self) -> None:
         if self.width % 2 or self.height % 2 or not (64 <= self.width <= 4096 and 64 <= self.height <= 4096):
-            raise ValueError(f"canvas {self.width}x{self.height}: both sides must be even and from 64 to 4096")
+            raise ValueError(
+                f"canvas {self.width}x{self.height}: both sides must be even and from 64 to 4096"
+            )
 
     @classmethod
     def parse(cls, text: str) -> "Canvas":
@@ -32,9 +35,9 @@ class Canvas:
 class Framing:
     """Composites one portrait's avatar on its canvas.
 
-    picture: the whole portrait, H×W×3 uint8. to_frame: 2×3, crop units → pixels of the portrait. crop: side of the
-    generator's square, pixels. canvas: None for the portrait's own size; a square of the crop's size for the crop
-    itself; any other size letterboxes the whole portrait.
+    picture: the whole portrait, H×W×3 uint8. to_frame: 2×3, crop units → pixels of the portrait. crop: side
+    of the generator's square, pixels. canvas: None for the portrait's own size; a square of the crop's size
+    for the crop itself; any other size letterboxes the whole portrait.
     """
 
     def __init__(
@@ -46,7 +49,9 @@ class Framing:
         device: torch.device | str = "cpu",
     ) -> None:
         height, width = picture.shape[:2]
-        portrait = torch.from_numpy(np.ascontiguousarray(picture)).to(device).permute(2, 0, 1)[None].float() / 255
+        portrait = (
+            torch.from_numpy(np.ascontiguousarray(picture)).to(device).permute(2, 0, 1)[None].float() / 255
+        )
         if canvas is None:
             size, to_picture = (height, width), np.eye(3)[:2]
         elif (canvas.width, canvas.height) == (crop, crop):
@@ -74,22 +79,30 @@ class Framing:
     def composite(self, rgb: Tensor, alpha: Tensor) -> Tensor:
         """The canvas, H×W×3 uint8. rgb: 1×3×crop×crop in [0, 1]; alpha: 1×1×crop×crop."""
         if self.grid is not None:
-            both = F.grid_sample(torch.cat((rgb, alpha), 1), self.grid, align_corners=False, padding_mode="zeros")
-            # Beyond the crop's edge both fade together: dividing gives the colour back, so that no dark rim shows.
-            inside = F.grid_sample(torch.ones_like(alpha), self.grid, align_corners=False, padding_mode="zeros")
+            both = F.grid_sample(
+                torch.cat((rgb, alpha), 1), self.grid, align_corners=False, padding_mode="zeros"
+            )
+            # Beyond the crop's edge both fade together: dividing gives the colour back, so that no dark rim
+            # shows.
+            inside = F.grid_sample(
+                torch.ones_like(alpha), self.grid, align_corners=False, padding_mode="zeros"
+            )
             rgb, alpha = both[:, :3] / inside.clamp_min(1e-3), both[:, 3:]
         rows, columns = self.region
-        part = torch.lerp(self.base[:, :, rows, columns], rgb, alpha)
+        base = self.base[:, :, rows, columns]
+        part = torch.addcmul(base, alpha, rgb - base)
         if part.shape == self.base.shape:
             whole = part
         else:
             whole = self.base.clone()
             whole[:, :, rows, columns] = part
-        return (whole[0].clamp(0, 1) * 255 + 0.5).to(torch.uint8).permute(1, 2, 0).contiguous()
+        levels = whole[0].mul(255).add_(0.5).to(torch.uint8)
+        return torch.stack(levels.unbind(), 2)
 
 
 def _grid(to_source: npt.NDArray[np.float64], size: tuple[int, int], source: tuple[int, int]) -> Tensor:
-    """The grid_sample grid (1×H×W×2) of an affine map from pixels of `size` to pixels of `source` (both height, width)."""
+    """The grid_sample grid (1×H×W×2) of an affine map from pixels of `size` to pixels of `source` (both
+    height, width)."""
     height, width = size
     ys, xs = np.mgrid[0:height, 0:width] + 0.5
     x = to_source[0, 0] * xs + to_source[0, 1] * ys + to_source[0, 2]
@@ -99,7 +112,8 @@ def _grid(to_source: npt.NDArray[np.float64], size: tuple[int, int], source: tup
 
 
 def _resample(picture: Tensor, to_picture: npt.NDArray[np.float64], size: tuple[int, int]) -> Tensor:
-    """`picture` (1×3×H×W) seen through the map from canvas pixels to its own; black outside. Smoothed where it shrinks."""
+    """`picture` (1×3×H×W) seen through the map from canvas pixels to its own; black outside. Smoothed where
+    it shrinks."""
     height, width = picture.shape[2:]
     if size == (height, width) and np.abs(to_picture - np.eye(3)[:2]).max() < 1e-9:
         return picture

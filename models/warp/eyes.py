@@ -10,6 +10,7 @@ from models.warp.layers import (
     from_upright,
     heights,
     paste,
+    planar,
     sample,
     sample_patch,
     stretched,
@@ -18,7 +19,7 @@ from models.warp.layers import (
 )
 from models.warp.motion import Motion
 
-WINDOW = (64, 96)  # pixels
+WINDOW = (56, 80)  # pixels
 REACH = 0.72  # half width of the layer, × the eye's width
 LASHES = 0.06  # × the eye's width: the strip along a lid's edge that is not stretched
 LID_RIM = 0.03  # × the eye's width: the lower landmarks lie that far inside the white
@@ -34,20 +35,21 @@ def draw_eyes(
     at, source_at = motion.eye_frames(structure.points), motion.eye_frames(source)
     place = window(at.centre, WINDOW, (SIZE, SIZE))
     pixels = to_upright(at, place.points)
-    x, y = pixels.unbind(2)
+    x, y = pixels.unbind(1)
     width = at.along.square().sum(1, keepdim=True).sqrt()
     lines = [
-        to_upright(frame, points[:, motion.eye_edges].view(2 * batch, -1, 3)[..., :2])
+        to_upright(frame, planar(points[:, motion.eye_edges].view(2 * batch, -1, 3)))
         for frame, points in ((at, structure.points), (source_at, source))
     ]
-    edges = heights(torch.cat(lines, 1).view(2 * batch, 8, -1, 2), x)
+    edges = heights(torch.cat(lines, 2).view(2 * batch, 2, 8, -1), x)
     hollow, upper, lower, cheek, source_hollow, source_upper, source_lower, source_cheek = edges.unbind(1)
 
     above = stretched(upper - y, upper - hollow, source_upper - source_hollow, LASHES)
     below = stretched(y - lower, cheek - lower, source_cheek - source_lower, LASHES)
     origin = torch.where(y < (upper + lower) / 2, source_upper - above, source_lower + LID_RIM + below)
-    from_source = from_upright(source_at, torch.stack((x, origin), 2)).view(batch, -1, 2)
-    skin = sample(picture, from_source).view(batch, 3, 2, -1).transpose(1, 2).flatten(0, 1)
+    from_source = from_upright(source_at, torch.stack((x, origin), 1))
+    both = from_source.view(batch, 2, 2, -1).transpose(1, 2).flatten(2)  # one look-up a picture
+    skin = sample(picture, both).view(batch, 3, 2, -1).transpose(1, 2).flatten(0, 1)
 
     ball = _ball(motion, appearance, structure, pixels, at, width)
     beyond = (x.abs() - 0.5).clamp_min(0)
@@ -62,14 +64,14 @@ def draw_eyes(
 def _ball(
     motion: Motion, appearance: Appearance, structure: Structure, pixels: Tensor, at: Frame, width: Tensor
 ) -> Tensor:
-    """2·B×3×K: the eyeballs at upright coordinates (2·B×K×2). width: 2·B×1, of the eyes in pixels."""
+    """2·B×3×K: the eyeballs at upright coordinates (2·B×2×K). width: 2·B×1, of the eyes in pixels."""
     batch = structure.points.shape[0]
     radius = appearance.iris_radius.expand(batch, -1).reshape(-1, 1)
-    centre = structure.points[:, motion.irises[:, 0], :2].reshape(-1, 1, 2)
+    centre = structure.points[:, motion.irises[:, 0], :2].reshape(-1, 2, 1)
     offset = pixels - to_upright(at, centre)
     sclera = appearance.sclera.expand(batch, -1, -1, -1, -1).flatten(0, 1)
     iris = appearance.iris.expand(batch, -1, -1, -1, -1).flatten(0, 1)
     white = sample_patch(sclera, pixels, EYE_SPAN)
     coloured = sample_patch(iris, offset / radius.unsqueeze(2), 2 * IRIS_SPAN)
-    disc = ((radius - offset.square().sum(2).sqrt()) * width / EDGE + 0.5).clamp(0, 1)
+    disc = ((radius - offset.square().sum(1).sqrt()) * width / EDGE + 0.5).clamp(0, 1)
     return white + disc.unsqueeze(1) * (coloured - white)

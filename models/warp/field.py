@@ -31,20 +31,19 @@ SIDE_DEPTH = 0.4  # depth of the ring beside the face; above it, where the skull
 class Field(NamedTuple):
     """A portrait's operator on a G×G grid over its crop. N control points, the last `RING` of them the ring."""
 
-    index: Tensor  # 1×(3·G²) int64: the corners of each cell's triangle; 0 outside
-    weight: Tensor  # 1×G²×3: their weights; 0 outside
-    outside: Tensor  # 1×G²×RING: weights of the ring's points; 0 inside
+    index: Tensor  # 1×(3·G²) int64: the corners of each cell's triangle, all first corners first; 0 outside
+    weight: Tensor  # 1×3×G²: their weights; 0 outside
+    outside: Tensor  # 1×RING×G²: weights of the ring's points; 0 inside
 
 
 def displacement(field: Field, motion: Tensor) -> Tensor:
-    """B×2×G×G: the displacement of each cell's centre. motion: B×N×2, in any unit."""
-    batch = motion.shape[0]
-    index = field.index.unsqueeze(2).expand(batch, -1, 2)
-    corners = motion.gather(1, index).view(batch, -1, 3, 2)
-    inside = (corners * field.weight.unsqueeze(3)).sum(2)
-    moved = torch.baddbmm(inside, field.outside.expand(batch, -1, -1), motion[:, -RING:])
-    side = int(field.weight.shape[1] ** 0.5)
-    return moved.view(batch, side, side, 2).permute(0, 3, 1, 2)
+    """B×2×G×G: the displacement of each cell's centre. motion: B×2×N, in any unit."""
+    batch, cells = motion.shape[0], field.weight.shape[2]
+    corners = motion.gather(2, field.index.unsqueeze(1).expand(batch, 2, -1)).view(batch, 2, 3, cells)
+    inside = (corners * field.weight.unsqueeze(1)).sum(2)
+    moved = torch.baddbmm(inside, motion[..., -RING:], field.outside.expand(batch, -1, -1))
+    side = round(cells**0.5)
+    return moved.view(batch, 2, side, side)
 
 
 def cell_centres(side: int) -> Array:
@@ -148,7 +147,7 @@ def solve_field(points: Array, ring: Array, side: int) -> Field:
     outside = np.zeros((cells, RING))
     outside[unknown] = splu(laplace.tocsc()).solve(right_side)
     return Field(
-        index=torch.from_numpy(index.reshape(1, -1)),
-        weight=torch.from_numpy(weight.astype(np.float32))[None],
-        outside=torch.from_numpy(outside.astype(np.float32))[None],
+        index=torch.from_numpy(index.T.reshape(1, -1).copy()),
+        weight=torch.from_numpy(weight.T.astype(np.float32).copy())[None],
+        outside=torch.from_numpy(outside.T.astype(np.float32).copy())[None],
     )

@@ -109,7 +109,7 @@ class Warp(Reenactor[Appearance, Structure]):
         return Structure(
             points=points,
             shade=self.shading.encode(image, crop),
-            skin=layers.sample(image, around).mean(2),
+            skin=layers.sample(image, layers.planar(around)).mean(2),
             mouth=self.mouth.encode(image, crop),
             opened=torch.zeros_like(points[:, 0, 0]),
             opening=torch.zeros_like(points),
@@ -176,7 +176,7 @@ class Warp(Reenactor[Appearance, Structure]):
         rigid = scale.view(-1, 1, 1) * appearance.ring @ rotation.transpose(1, 2) + shift.unsqueeze(1)
         moved = structure.points - source
         ring = torch.lerp(rigid - appearance.ring, moved[:, self.motion.oval], CONTOUR)
-        motion = torch.cat((moved[:, self.motion.bending], ring), 1)[..., :2] * (2 / SIZE)
+        motion = layers.planar(torch.cat((moved[:, self.motion.bending], ring), 1)) * (2 / SIZE)
         forward = displacement(appearance.field, motion)
         backward = self._inverted(forward)
         flow = F.interpolate(backward, size=(SIZE, SIZE), mode="bilinear", align_corners=False)

@@ -100,11 +100,6 @@ class Motion(nn.Module):
         upper, lower = points[:, self.lip_upper, :2], points[:, self.lip_lower, :2]
         return frame(upper[:, 0], upper[:, -1], (upper.mean(1) + lower.mean(1)) / 2)
 
-    def eye_frame(self, points: Tensor, side: int) -> Frame:
-        """Upright coordinates of an eye; side: 0 left, 1 right in the picture."""
-        lid = points[:, self.lid_upper[side], :2]
-        return frame(lid[:, 0], lid[:, -1])
-
     def eye_frames(self, points: Tensor) -> Frame:
         """Of both eyes of each face, as a batch of 2·B: the first face's left and right, the second's left, …"""
         corners = points[:, self.lid_upper[:, ::8], :2].view(-1, 2, 2)
@@ -176,15 +171,18 @@ class Motion(nn.Module):
 
     def _gaze(self, face: Tensor, source: Tensor, driver: Tensor, neutral: Tensor, gain: Tensor) -> Tensor:
         """The irises, moved by the driver's gaze in the coordinates of the eye's corners."""
-        gain = GAZE_GAIN * gain.view(-1, 1, 1)
-        for side in (0, 1):
-            iris = self.irises[side]
-            at = [to_upright(self.eye_frame(p, side), p[:, iris[:1], :2]) for p in (driver, neutral, source)]
-            target = from_upright(self.eye_frame(face, side), at[2] + gain * (at[0] - at[1]))  # B×1×2
-            rest = source[:, iris]
-            xy = rest[..., :2] - rest[:, :1, :2] + target
-            face = face.index_copy(1, iris, torch.cat((xy, rest[..., 2:]), 2))
-        return face
+        batch = face.shape[0]
+        faces = torch.cat((driver, neutral, source.expand_as(face), face))
+        at, iris = self.eye_frames(faces), faces[:, self.irises]  # 4·B×2×5×3
+        looking = to_upright(at, iris[:, :, 0, :2].reshape(-1, 2, 1)).view(4, 2 * batch, 2, 1)
+        gain = (GAZE_GAIN * gain).repeat_interleave(2).view(-1, 1, 1)
+        target = from_upright(
+            Frame(*(part[-2 * batch :] for part in at)), looking[2] + gain * (looking[0] - looking[1])
+        )
+        rest = iris[-2 * batch : -batch]  # the source's
+        xy = rest[..., :2] - rest[:, :, :1, :2] + target.view(batch, 2, 1, 2)
+        moved = torch.cat((xy, rest[..., 2:]), 3).flatten(1, 2)
+        return face.index_copy(1, self.irises.flatten(), moved)
 
     def _lips_apart(self, face: Tensor, source: Tensor) -> Tensor:
         """Lips that met do not pass through each other further than they do in the source."""

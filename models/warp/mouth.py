@@ -11,6 +11,7 @@ from models.warp.layers import (
     heights,
     lattice,
     paste,
+    planar,
     sample,
     sample_patch,
     to_upright,
@@ -18,7 +19,7 @@ from models.warp.layers import (
 )
 from models.warp.motion import Motion
 
-WINDOW = (144, 160)  # pixels
+WINDOW = (120, 144)  # pixels
 SMALL = (MOUTH[0] // 2, MOUTH[1] // 2)  # a drawn mouth has nothing finer to show
 GROWTH = 2.0  # pixels that the layer reaches under the lips
 OPENING = (0.03, 0.08)  # gap / width beyond the source's at which the layer starts, and is whole
@@ -74,9 +75,9 @@ class Mouth(nn.Module):
         """
         lips = torch.stack((self.motion.lip_upper, self.motion.lip_lower))
         at, source_at = self.motion.mouth_frame(points), self.motion.mouth_frame(source.points)
-        edges = to_upright(at, points[:, lips.flatten(), :2]).view(-1, 2, lips.shape[1], 2)
-        source_edges = to_upright(source_at, source.points[:, lips.flatten(), :2]).view(
-            -1, 2, lips.shape[1], 2
+        edges = to_upright(at, planar(points[:, lips.flatten()])).unflatten(2, lips.shape)
+        source_edges = to_upright(source_at, planar(source.points[:, lips.flatten()])).unflatten(
+            2, lips.shape
         )
 
         drawn = F.interpolate(
@@ -101,7 +102,7 @@ class Mouth(nn.Module):
         place = window(at.centre, WINDOW, (SIZE, SIZE))
         pixels = to_upright(at, place.points)
         upper, lower = (
-            to_upright(at, structure.points[:, lip, :2])
+            to_upright(at, planar(structure.points[:, lip]))
             for lip in (self.motion.lip_upper, self.motion.lip_lower)
         )
         below, above = depth(upper, lower, pixels)
@@ -115,18 +116,16 @@ class Mouth(nn.Module):
         tall = []
         for face in (structure.points, points):
             at = self.motion.mouth_frame(face)
-            lips = torch.cat((face[:, self.motion.lip_upper, :2], face[:, self.motion.lip_lower, :2]), 1)
-            tall.append(to_upright(at, lips)[..., 1].square().mean(1).sqrt())
+            lips = torch.cat((face[:, self.motion.lip_upper], face[:, self.motion.lip_lower]), 1)
+            tall.append(to_upright(at, planar(lips))[:, 1].square().mean(1).sqrt())
         stretch = (tall[0] / tall[1].clamp_min(1e-3)).clamp(0.6, 1.6).view(-1, 1)
-        at_patch = torch.stack(
-            (self.patch[..., 0].expand(points.shape[0], -1), self.patch[..., 1] * stretch), 2
-        )
+        at_patch = torch.stack((self.patch[:, 0].expand(points.shape[0], -1), self.patch[:, 1] * stretch), 1)
         return sample_patch(structure.mouth, at_patch, MOUTH_SPAN).view_as(structure.mouth)
 
     def _drawn(self, edges: Tensor, skin: Tensor) -> Tensor:
-        """B×3×SMALL: upper teeth under the lip, darkness, a tongue. edges: B×2×J×2, upper and lower lip; skin: B×3."""
-        below, above = depth(edges[:, 0], edges[:, 1], self.small.expand(edges.shape[0], -1, -1))
-        aside = (self.small[..., 0].abs() * 2).clamp(max=1)
+        """B×3×SMALL: upper teeth under the lip, darkness, a tongue. edges: B×2×2×J, upper and lower lip; skin: B×3."""
+        below, above = depth(edges[:, :, 0], edges[:, :, 1], self.small.expand(edges.shape[0], -1, -1))
+        aside = (self.small[:, 0].abs() * 2).clamp(max=1)
         red, green, blue = skin.unbind(1)
         light = (0.299 * red + 0.587 * green + 0.114 * blue).view(-1, 1)
         teeth = (
@@ -149,11 +148,11 @@ class Mouth(nn.Module):
         mouth: B×3×MOUTH, the portrait's; size: B×1, the avatar's mouth width over the portrait's.
         """
         batch = edges.shape[0]
-        x, y = self.patch.expand(batch, -1, -1).unbind(2)
+        x, y = self.patch.expand(batch, -1, -1).unbind(1)
         hung = (y - heights(edges, x)[:, 0]) * size
         x = x * size
         upper, lower = heights(source_edges.expand(batch, -1, -1, -1), x).unbind(1)
-        at = torch.stack((x, torch.minimum(upper + hung, lower - RIM)), 2)
+        at = torch.stack((x, torch.minimum(upper + hung, lower - RIM)), 1)
         teeth = sample_patch(mouth.expand(batch, -1, -1, -1), at, MOUTH_SPAN).view(-1, 3, *MOUTH)
         inside = torch.minimum((lower - upper - 2 * RIM - hung) / RIM, (0.48 - x.abs()) / RIM)
         return teeth, inside.clamp(0, 1).view(-1, 1, *MOUTH)

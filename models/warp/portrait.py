@@ -8,7 +8,7 @@ from torch import Tensor
 from models.face_geometry import FACE_OVAL
 from models.warp.codes import EYE, EYE_SPAN, GRID, IRIS, IRIS_SPAN
 from models.warp.field import barycentric, cell_centres, pulled_inside
-from models.warp.layers import depth, frame, from_upright, lattice, sample, to_upright
+from models.warp.layers import depth, frame, from_upright, lattice, planar, sample, to_upright
 from models.warp.motion import IRISES, LID_LOWER, LID_UPPER
 
 Array = npt.NDArray[np.float64]
@@ -60,28 +60,26 @@ def eyes(picture: Tensor, points: Tensor) -> tuple[Tensor, Tensor, Tensor, Tenso
 
 
 def _eye(picture: Tensor, points: Tensor, side: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    upper, lower = points[:, list(LID_UPPER[side]), :2], points[:, list(LID_LOWER[side]), :2]
-    at = frame(upper[:, 0], upper[:, -1])
+    upper, lower = points[:, list(LID_UPPER[side])], points[:, list(LID_LOWER[side])]
+    at = frame(upper[:, 0, :2], upper[:, -1, :2])
     width = float(at.along.square().sum().sqrt())
+    lids = to_upright(at, planar(upper)), to_upright(at, planar(lower))
     pixels = lattice(EYE, EYE_SPAN, picture.device)
     patch = sample(picture, from_upright(at, pixels))[0].view(3, *EYE).cpu().numpy().astype(np.float64)
 
-    below, above = depth(to_upright(at, upper), to_upright(at, lower), pixels)
-    inside = torch.minimum(below, above)[0].view(EYE).cpu().numpy() * width  # pixels inside the lids
-    rim = points[:, list(IRISES[side]), :2]
-    radius = (
-        float((rim[:, 1:] - rim[:, :1]).square().sum(2).sqrt().mean()) * 1.06
-    )  # landmarks lie inside the dark rim
-    centre = to_upright(at, rim[:, :1])
-    distance = (pixels - centre)[0].square().sum(1).sqrt().view(EYE).cpu().numpy() * width
+    inside = torch.minimum(*depth(*lids, pixels))[0].view(EYE).cpu().numpy() * width
+    rim = planar(points[:, list(IRISES[side])])
+    # The landmarks lie inside the dark rim.
+    radius = float((rim[..., 1:] - rim[..., :1]).square().sum(1).sqrt().mean()) * 1.06
+    centre = to_upright(at, rim[..., :1])
+    distance = (pixels - centre)[0].square().sum(0).sqrt().view(EYE).cpu().numpy() * width
     white = (inside > 1) & (distance > 1.12 * radius)
     seen = white.sum() > SEEN * max(int((inside > 0).sum()), 1)
     sclera = _spread(patch, white)
 
     fine = lattice((IRIS, IRIS), 2 * IRIS_SPAN, picture.device) * (radius / width) + centre
     disc = sample(picture, from_upright(at, fine))[0].view(3, IRIS, IRIS).cpu().numpy().astype(np.float64)
-    below, above = depth(to_upright(at, upper), to_upright(at, lower), fine)
-    visible = torch.minimum(below, above)[0].view(IRIS, IRIS).cpu().numpy() * width > 1
+    visible = torch.minimum(*depth(*lids, fine))[0].view(IRIS, IRIS).cpu().numpy() * width > 1
     return (
         torch.from_numpy(sclera.astype(np.float32)).to(picture.device),
         torch.from_numpy(_round(disc, visible).astype(np.float32)).to(picture.device),

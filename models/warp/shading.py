@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from models.warp.codes import SHADE, SIZE, Appearance, Structure
 from models.warp.field import Array, barycentric, cell_centres, pulled_inside
-from models.warp.layers import sample
+from models.warp.layers import planar, sample
 
 SIGMA = 2.8  # pixels of the canonical face: over 3 % of the face's width
 FINE_SIGMA = (
@@ -35,8 +35,8 @@ class Shading(nn.Module):
         self.weight: Tensor
         self.fine: Tensor
         self.coarse: Tensor
-        self.register_buffer("index", torch.from_numpy(index.reshape(-1)), persistent=False)
-        self.register_buffer("weight", torch.from_numpy(weight.astype(np.float32)), persistent=False)
+        self.register_buffer("index", torch.from_numpy(index.T.reshape(-1).copy()), persistent=False)
+        self.register_buffer("weight", torch.from_numpy(weight.T.astype(np.float32).copy()), persistent=False)
         self.register_buffer("fine", _smoothing(FINE_SIGMA), persistent=False)
         self.register_buffer("coarse", _smoothing((SIGMA**2 - FINE_SIGMA**2) ** 0.5), persistent=False)
 
@@ -44,8 +44,8 @@ class Shading(nn.Module):
         """B×1×SHADE×SHADE: log of the smoothed luminance. image: B×3×H×W; points: B×478×2, its pixels."""
         red, green, blue = image.unbind(1)
         grey = F.avg_pool2d((0.299 * red + 0.587 * green + 0.114 * blue).unsqueeze(1), 2)
-        corners = points.index_select(1, self.index).view(points.shape[0], -1, 3, 2)
-        at = (corners * self.weight.unsqueeze(2)).sum(2) / 2
+        corners = planar(points)[:, :, self.index].view(points.shape[0], 2, 3, -1)
+        at = (corners * self.weight).sum(2) / 2
         light = sample(grey, at).view(-1, 1, SHADE, SHADE).float()
         return (_blurred(light, self.fine) + FLOOR).log()
 
