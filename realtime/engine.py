@@ -1,6 +1,7 @@
 """The engine: portraits prepared once, then one driving frame after another turned into the avatar's frame.
 
-`Engine` is the whole path without threads or time of its own, so that the offline tool and the server share it.
+`Engine` is the whole path without threads or time of its own, so that the offline tool and the server share
+it.
 `EngineThread` owns the device for the server: it takes at most one newest frame a session.
 """
 
@@ -47,8 +48,9 @@ class Rendered(NamedTuple):
 
 @dataclass
 class Avatar:
-    """One session's avatar: its portrait, its settings, and what it remembers of its driver. Touched by the engine alone,
-    but for `portrait` and `controls`, which may be replaced whole at any time, and `calibrate`."""
+    """One session's avatar: its portrait, its settings, and what it remembers of its driver. Touched by the
+    engine alone, but for `portrait` and `controls`, which may be replaced whole at any time, and
+    `calibrate`."""
 
     portrait: Portrait
     controls: Controls = field(default_factory=Controls.default)
@@ -93,7 +95,8 @@ class Engine:
 
     @torch.inference_mode()
     def prepare(self, picture: Picture) -> Portrait:
-        """A portrait from an RGB picture. Any thread may call it. Raises ValueError where there is no usable face."""
+        """A portrait from an RGB picture. Any thread may call it. Raises ValueError where there is no usable
+        face."""
         rule = self.generator.spec.source
         face = portrait_face(picture)
         source = observe(picture, face.points, rule, person=person_mask(picture))
@@ -104,12 +107,14 @@ class Engine:
 
     @torch.inference_mode()
     def encode(self, observation: Observation) -> Any:
-        """The driver's structure code, for a neutral pose made by hand: `avatar.use_neutral(generator.neutral(codes))`."""
+        """The driver's structure code, for a neutral pose made by hand:
+        `avatar.use_neutral(generator.neutral(codes))`."""
         return self.generator.encode_structure(self._upload(observation))
 
     @torch.inference_mode()
     def render(self, avatar: Avatar, observation: Observation, time_s: float) -> Rendered:
-        """The avatar's frame for one observation (batch 1, on the CPU). time_s: the frame's time, which never runs backwards."""
+        """The avatar's frame for one observation (batch 1, on the CPU). time_s: the frame's time, which never
+        runs backwards."""
         generator, portrait = self.generator, avatar.portrait
         if avatar._shown_for is not portrait:
             avatar._shown, avatar._shown_for, avatar._held = portrait.appearance.structure, portrait, None
@@ -135,8 +140,8 @@ class Engine:
         return Rendered(picture, face, stages_ms)
 
     def _calibrate(self, avatar: Avatar, structure: Any, time_s: float) -> None:
-        """Collect the driver's rest. The very first neutral is the centre of what there is so far; a later one replaces
-        the old one once its half second is over."""
+        """Collect the driver's rest. The very first neutral is the centre of what there is so far; a later
+        one replaces the old one once its half second is over."""
         if avatar._rest is None:
             return
         if avatar._rest_since is None:
@@ -149,7 +154,8 @@ class Engine:
             avatar._rest, avatar._provisional = None, False
 
     def _eased(self, avatar: Avatar, structure: Any, face: bool, time_s: float) -> Any:
-        """Hold the last pose when the face is lost, ease to the source's own within `EASE_S`, and back when it returns."""
+        """Hold the last pose when the face is lost, ease to the source's own within `EASE_S`, and back when
+        it returns."""
         if face != avatar._face:
             avatar._face, avatar._held, avatar._held_since = face, avatar._shown, time_s
         if avatar._held is None or avatar._held_since is None:
@@ -174,7 +180,8 @@ class _Job:
 
 
 class EngineThread:
-    """The one thread that owns the device. It renders the newest observation of each avatar, oldest request first."""
+    """The one thread that owns the device. It renders the newest observation of each avatar, oldest request
+    first."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -191,7 +198,8 @@ class EngineThread:
         return self._thread.is_alive() and not self._stopping
 
     def submit(self, avatar: Avatar, observation: Observation, time_s: float) -> "Future[Rendered]":
-        """Ask for a frame. A request of the same avatar that was still waiting is cancelled: the newest wins."""
+        """Ask for a frame. A request of the same avatar that was still waiting is cancelled: the newest
+        wins."""
         job = _Job(avatar, observation, time_s, Future())
         with self._ready:
             if self._stopping:

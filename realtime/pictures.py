@@ -47,7 +47,8 @@ class PictureError(ValueError):
 
 
 def load_picture(source: Path | bytes) -> npt.NDArray[np.uint8]:
-    """The picture as H×W×3 RGB: upright (EXIF), in sRGB, on white where it is transparent, shrunk to `MAX_SIDE`.
+    """The picture as H×W×3 RGB: upright (EXIF), in sRGB, on white where it is transparent, shrunk to
+    `MAX_SIDE`.
 
     source: a path, or the file's contents. Raises PictureError for anything but one whole still of a sensible
     size; only for a path does its message hold the path.

@@ -23,8 +23,8 @@ class Running(NamedTuple):
 
 @contextmanager
 def served(module: str, *arguments: str) -> Iterator[Running]:
-    """Run `python -m MODULE ARGUMENTS` and wait for its line `Open ADDRESS`. At the end the process is stopped
-    as a service manager would stop it.
+    """Run `python -m MODULE ARGUMENTS` and wait for its line `Open ADDRESS`. At the end the process is
+    stopped as a service manager would stop it.
 
     Raises ValueError with the last lines that it wrote where it ends, or says nothing, before that.
     """
