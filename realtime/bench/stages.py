@@ -1,0 +1,216 @@
+"""Where the time of a frame goes: the live path's stages one after the other, without network or threads.
+
+    python -m realtime.bench stages
+    python -m realtime.bench stages --frames 10000 --json stages.json    # is memory flat?
+
+*receive* decodes a VP8 frame as it comes off the wire, to RGB; *track* finds and smooths the landmarks and
+cuts the crop; *structure*, *transfer*, *decode* and *composite* are the engine's; *encode* makes VP8 of the
+avatar's frame. *frame* is all from track to composite: the part that is ours.
+"""
+
+import itertools
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+import torch
+from aiortc import RTCRtpCodecParameters
+from aiortc.codecs import depayload, get_decoder, get_encoder
+from aiortc.jitterbuffer import JitterFrame
+from rich.console import Console
+from rich.table import Table
+
+from models import registry
+from realtime.config import Device
+from realtime.devices import choose_device
+from realtime.engine import Avatar, Engine
+from realtime.footage import open_footage
+from realtime.framing import Canvas
+from realtime.pictures import load_picture
+from realtime.tracker import DriverTracker
+
+Picture = npt.NDArray[np.uint8]  # H×W×3 RGB
+
+VP8 = RTCRtpCodecParameters(mimeType="video/VP8", clockRate=90000)
+CLOCK_RATE = 90000
+FPS = 30
+STAGES = ("receive", "track", "structure", "transfer", "decode", "composite", "encode")
+OURS = STAGES[1:6]
+GOAL_MS = {"p50": 18.0, "p95": 30.0}  # of `frame`, on two cores without a GPU
+WARM_UP = 30  # frames that are not counted
+
+
+@dataclass(frozen=True)
+class StagesBench:
+    """Measure each stage of the live path on a clip."""
+
+    clip: Path = Path("tests/media/grid_brbk7n.mp4")
+    """What the camera sees; played forth and back until there are enough frames."""
+    source: Path = Path("examples/mona_lisa.jpg")
+    """The portrait."""
+    frames: int = 300
+    """How many frames to measure."""
+    size: str = "640x480"
+    """Size of the camera's pictures as WxH."""
+    canvas: str = "512x512"
+    """Size of the avatar's video as WxH."""
+    model: str = "warp"
+    """Name of the generator."""
+    device: Device = "auto"
+    """Where the generator runs."""
+    threads: int = 0
+    """Processor threads for the generator on the CPU; 0 leaves the choice to torch."""
+    json: Path | None = None
+    """File for the figures."""
+
+    def __post_init__(self) -> None:
+        if self.frames < 1:
+            raise ValueError(f"frames {self.frames}: must be at least 1")
+        Canvas.parse(self.size)
+        Canvas.parse(self.canvas)
+
+    def run(self) -> None:
+        """Measure, print the table, write the JSON."""
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        figures = measure(self)
+        _print(figures)
+        if self.json is not None:
+            self.json.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+def measure(settings: StagesBench) -> dict[str, Any]:
+    """The figures. Raises ValueError, in words for a user, where clip or portrait can't be used."""
+    packets = list(_packets(settings))
+    source = load_picture(settings.source)
+    device = choose_device(settings.device)
+    engine = Engine(registry.get(settings.model)(), device, Canvas.parse(settings.canvas))
+    engine.prepare(source)  # what is loaded for the first portrait is not counted
+    started = time.perf_counter()
+    portrait = engine.prepare(source)
+    portrait_s = time.perf_counter() - started
+    times: dict[str, list[float]] = {name: [] for name in STAGES}
+    memory = []
+    with DriverTracker(engine.generator.spec.driving) as tracker:
+        passage = _Passage(engine, Avatar(portrait), tracker)
+        for index, packet in enumerate(itertools.islice(itertools.cycle(packets), WARM_UP + settings.frames)):
+            taken_ms = passage.take(packet, index)
+            if index < WARM_UP:
+                continue
+            for name, value in taken_ms.items():
+                times[name].append(value)
+            if (index - WARM_UP) % max(1, settings.frames // 100) == 0:
+                memory.append(_resident_mb())
+    times["frame"] = np.sum([times[name] for name in OURS], axis=0).tolist()
+    stages = {
+        name: {"p50_ms": float(np.median(values)), "p95_ms": float(np.percentile(values, 95))}
+        for name, values in times.items()
+    }
+    settled = memory[len(memory) // 10 :]
+    return {
+        "stages": stages,
+        "frames": settings.frames,
+        "portrait_s": portrait_s,
+        "memory_mb": {"start": settled[0], "end": settled[-1], "growth": settled[-1] - settled[0]},
+        "model": settings.model,
+        "device": device,
+        "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "size": settings.size,
+        "canvas": settings.canvas,
+    }
+
+
+class _Passage:
+    """One frame after the other through all stages."""
+
+    def __init__(self, engine: Engine, avatar: Avatar, tracker: DriverTracker) -> None:
+        self._engine, self._avatar, self._tracker = engine, avatar, tracker
+        self._decoder, self._encoder = get_decoder(VP8), get_encoder(VP8)
+
+    def take(self, packet: bytes, index: int) -> dict[str, float]:
+        """What each stage took, ms."""
+        stamp = index * CLOCK_RATE // FPS
+        marks = [time.perf_counter()]
+        decoded = self._decoder.decode(JitterFrame(data=packet, timestamp=stamp))
+        assert decoded, "what our own encoder made can be decoded"
+        frame = decoded[0]
+        assert isinstance(frame, av.VideoFrame)
+        picture = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+        marks.append(time.perf_counter())
+        observation = self._tracker.observe(picture, index / FPS)
+        marks.append(time.perf_counter())
+        rendered = self._engine.render(self._avatar, observation, index / FPS)
+        marks.append(time.perf_counter())
+        out = av.VideoFrame.from_ndarray(rendered.picture, format="rgb24")
+        out.pts, out.time_base = stamp, Fraction(1, CLOCK_RATE)
+        self._encoder.encode(out)
+        marks.append(time.perf_counter())
+        receive, track, _, encode = (1e3 * float(passed) for passed in np.diff(marks))
+        return {"receive": receive, "track": track, **rendered.stages_ms, "encode": encode}
+
+
+def _packets(settings: StagesBench) -> Iterator[bytes]:
+    """The clip at the camera's size, filled to its edges, as a browser would send it: one VP8 frame each."""
+    canvas, encoder = Canvas.parse(settings.size), get_encoder(VP8)
+    with open_footage(settings.clip) as footage:
+        pictures = [_filled(frame.picture, canvas) for frame in footage.frames()]
+    for index, picture in enumerate(_forth_and_back(pictures)):
+        frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        frame.pts, frame.time_base = index * CLOCK_RATE // FPS, Fraction(1, CLOCK_RATE)
+        payloads, _ = encoder.encode(frame, force_keyframe=index == 0)
+        yield b"".join(depayload(VP8, payload) for payload in payloads)
+
+
+def _forth_and_back(pictures: list[Picture]) -> list[Picture]:
+    """A loop without a jump."""
+    return pictures + pictures[-2:0:-1]
+
+
+def _filled(picture: Picture, canvas: Canvas) -> Picture:
+    """The middle of the picture, at the canvas's size."""
+    import cv2
+
+    scale = max(canvas.width / picture.shape[1], canvas.height / picture.shape[0])
+    width = max(canvas.width, round(picture.shape[1] * scale))
+    height = max(canvas.height, round(picture.shape[0] * scale))
+    large = cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR)
+    top, left = (height - canvas.height) // 2, (width - canvas.width) // 2
+    return np.ascontiguousarray(large[top : top + canvas.height, left : left + canvas.width], np.uint8)
+
+
+def _resident_mb() -> float:
+    """Memory of this process: what is resident now on Linux, the most there ever was elsewhere."""
+    if sys.platform == "linux":
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+    import resource  # not on Windows
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def _print(figures: dict[str, Any]) -> None:
+    table = Table("stage", title=f"{figures['model']} on {figures['device']}, {figures['frames']} frames")
+    table.add_column("p50 ms", justify="right")
+    table.add_column("p95 ms", justify="right")
+    for name, row in figures["stages"].items():
+        if name == "frame":
+            table.add_section()
+        table.add_row(name, f"{row['p50_ms']:.1f}", f"{row['p95_ms']:.1f}")
+    table.add_row("goal of frame", *(f"{GOAL_MS[key]:.0f}" for key in ("p50", "p95")))
+    console = Console()
+    console.print(table)
+    memory = figures["memory_mb"]
+    console.print(f"portrait: {figures['portrait_s']:.2f} s")
+    console.print(f"memory: {memory['start']:.0f} MB, grown by {memory['growth']:.1f} MB")
+    console.print(f"{figures['cores']} cores, {figures['threads']} threads")
