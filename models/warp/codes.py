@@ -18,7 +18,9 @@ IRIS_SPAN = 1.3  # half side of the patch, × the iris' radius
 
 
 class Structure(NamedTuple):
-    """What of a face moves. A driving frame's is in its frame's pixels, a transferred one in the source crop's."""
+    """What of a face moves. A driving frame's is in its frame's pixels, a transferred one in the source
+    crop's.
+    """
 
     points: Tensor  # B×478×3
     shade: Tensor  # B×1×SHADE×SHADE: log of the low-pass luminance on the canonical face
@@ -41,7 +43,8 @@ class Appearance(NamedTuple):
         Tensor  # B×GRID×GRID×2: where on the canonical face each cell of the crop lies, grid_sample's units
     )
     shade_mask: Tensor  # B×1×GRID×GRID: where the driver's shading may act: the face without eyes and mouth
-    sclera: Tensor  # B×2×3×EYE: the eyeballs without irises, left and right, upright and scaled to the eye's width
+    # B×2×3×EYE: the eyeballs without irises, left and right, upright and scaled to the eye's width
+    sclera: Tensor
     iris: Tensor  # B×2×3×IRIS×IRIS
     iris_radius: Tensor  # B×2, × the eye's width
     eyes_seen: Tensor  # B×2: 1 where the portrait shows enough of an eye to draw it

@@ -1,5 +1,6 @@
-"""Lids that close over eyeballs that stay round. The bent picture knows nothing of either: the lids are no control points
-of it, because a closing eye would fold it."""
+"""Lids that close over eyeballs that stay round. The bent picture knows nothing of either: the lids are no
+control points of it, because a closing eye would fold it.
+"""
 
 import torch
 from torch import Tensor
@@ -29,7 +30,9 @@ EDGE = 1.5  # pixels over which lids and irises end
 def draw_eyes(
     motion: Motion, rgb: Tensor, picture: Tensor, appearance: Appearance, structure: Structure
 ) -> Tensor:
-    """rgb (B×3×SIZE×SIZE) with both eyes on it. picture: the shaded portrait. Both eyes of a batch are one batch of 2·B."""
+    """rgb (B×3×SIZE×SIZE) with both eyes on it. picture: the shaded portrait. Both eyes of a batch are one
+    batch of 2·B.
+    """
     batch = rgb.shape[0]
     source = appearance.structure.points.expand(batch, -1, -1)
     at, source_at = motion.eye_frames(structure.points), motion.eye_frames(source)

@@ -1,9 +1,9 @@
-"""From control points to a dense displacement: a linear operator, prepared once for each portrait on the host.
+"""From control points to a dense displacement: a linear operator, prepared once for each portrait on the
+host.
 
-The control points are the face's 478 landmarks and a ring of 36 that lies on the head's silhouette and moves rigidly with
-the head. Inside the ring the displacement is interpolated over triangles; outside it is the solution of a screened Laplace
-equation that is zero on the crop's border.
-"""
+The control points are the face's 478 landmarks and a ring of 36 that lies on the head's silhouette and moves
+rigidly with the head. Inside the ring the displacement is interpolated over triangles; outside it is the
+solution of a screened Laplace equation that is zero on the crop's border."""
 
 from typing import NamedTuple
 
@@ -29,9 +29,11 @@ SIDE_DEPTH = 0.4  # depth of the ring beside the face; above it, where the skull
 
 
 class Field(NamedTuple):
-    """A portrait's operator on a G×G grid over its crop. N control points, the last `RING` of them the ring."""
+    """A portrait's operator on a G×G grid over its crop. N control points, the last `RING` of them the
+    ring.
+    """
 
-    index: Tensor  # 1×(3·G²) int64: the corners of each cell's triangle, all first corners first; 0 outside
+    vertices: Tensor  # 1×(3·G²) int64: the corners of each cell's triangle, all first corners first; 0 outside
     weight: Tensor  # 1×3×G²: their weights; 0 outside
     outside: Tensor  # 1×RING×G²: weights of the ring's points; 0 inside
 
@@ -39,7 +41,7 @@ class Field(NamedTuple):
 def displacement(field: Field, motion: Tensor) -> Tensor:
     """B×2×G×G: the displacement of each cell's centre. motion: B×2×N, in any unit."""
     batch, cells = motion.shape[0], field.weight.shape[2]
-    corners = motion.gather(2, field.index.unsqueeze(1).expand(batch, 2, -1)).view(batch, 2, 3, cells)
+    corners = motion.gather(2, field.vertices.unsqueeze(1).expand(batch, 2, -1)).view(batch, 2, 3, cells)
     inside = (corners * field.weight.unsqueeze(1)).sum(2)
     moved = torch.baddbmm(inside, motion[..., -RING:], field.outside.expand(batch, -1, -1))
     side = round(cells**0.5)
@@ -54,8 +56,9 @@ def cell_centres(side: int) -> Array:
 
 
 def barycentric(points: Array, queries: Array) -> tuple[npt.NDArray[np.int64], Array, npt.NDArray[np.bool_]]:
-    """For each query (Q×2) the three points (of K×2) that span the Delaunay triangle it lies in, their weights (Q×3), and
-    whether it lies in any; both are zero where it does not."""
+    """For each query (Q×2) the three points (of K×2) that span the Delaunay triangle it lies in, their
+    weights (Q×3), and whether it lies in any; both are zero where it does not.
+    """
     from scipy.spatial import Delaunay
 
     mesh = Delaunay(points)
@@ -71,7 +74,9 @@ def barycentric(points: Array, queries: Array) -> tuple[npt.NDArray[np.int64], A
 
 
 def pulled_inside(points: Array, queries: Array) -> Array:
-    """The queries, those outside the points' hull drawn towards the points' centre until they lie inside it."""
+    """The queries, those outside the points' hull drawn towards the points' centre until they lie inside
+    it.
+    """
     from scipy.spatial import Delaunay
 
     mesh, centre, pulled = Delaunay(points), points.mean(0), queries.copy()
@@ -108,7 +113,7 @@ def head_ring(points: Array, person: npt.NDArray[np.float32] | None) -> Array:
     ring = centre + rays * radius[:, None]
     depth = SIDE_DEPTH + (HEAD_CENTRE - SIDE_DEPTH) * np.clip(up, 0, 1)
     ring[:, 2] = centre[2] + depth * np.ptp(points[:, 0])
-    return ring
+    return np.asarray(ring)
 
 
 def solve_field(points: Array, ring: Array, side: int) -> Field:
@@ -136,18 +141,16 @@ def solve_field(points: Array, ring: Array, side: int) -> Field:
     laplace = sparse.diags(np.full(len(unknown), 4 + SCREENING)) - sparse.csc_matrix(
         (np.ones(len(rows)), (rows, columns)), size
     )
-    # The cells just inside the hull lie in triangles whose outer corners are the ring's; the ring alone speaks for them.
-    share = np.where(index >= len(points), weight, 0)
-    share /= np.maximum(share.sum(1, keepdims=True), 1e-9)
-    of_ring = np.maximum(index - len(points), 0)
-    right_side = np.zeros((len(unknown), RING))
-    for targets, sources in boundary:
+    # The cells just inside the hull lie in triangles whose outer corners are the ring's; the ring alone
+    # speaks for them. share = np.where(index >= len(points), weight, 0) share /= np.maximum(share.sum(1,
+    # keepdims=True), 1e-9) of_ring = np.maximum(index - len(points), 0) right_side = np.zeros((len(unknown),
+    # RING)) for targets, sources in boundary:
         for corner in range(3):
             np.add.at(right_side, (targets, of_ring[sources, corner]), share[sources, corner])
     outside = np.zeros((cells, RING))
     outside[unknown] = splu(laplace.tocsc()).solve(right_side)
     return Field(
-        index=torch.from_numpy(index.T.reshape(1, -1).copy()),
+        vertices=torch.from_numpy(index.T.reshape(1, -1).copy()),
         weight=torch.from_numpy(weight.T.astype(np.float32).copy())[None],
         outside=torch.from_numpy(outside.T.astype(np.float32).copy())[None],
     )

@@ -1,4 +1,6 @@
-"""`warp`: the source picture, bent by an operator that was solved once for it; nothing is learned, nothing downloaded."""
+"""`warp`: the source picture, bent by an operator that was solved once for it; nothing is learned, nothing
+downloaded.
+"""
 
 from collections.abc import Sequence
 
@@ -29,8 +31,10 @@ MARGIN = 8  # pixels over which the avatar fades into the portrait at the crop's
 
 @register
 class Warp(Reenactor[Appearance, Structure]):
-    """Relative motion bends the source. "Absolute" turns the head until it faces where the driver faces; expression
-    stays relative to the neutral pose: without training, a driver's expression is known by comparison only."""
+    """Relative motion bends the source. "Absolute" turns the head until it faces where the driver faces;
+    expression stays relative to the neutral pose: without training, a driver's expression is known by
+    comparison only.
+    """
 
     spec = Spec(
         name="warp",
@@ -162,14 +166,16 @@ class Warp(Reenactor[Appearance, Structure]):
         )
 
     def _resting(self, code: Structure, gap: Tensor) -> Tensor:
-        """A code's points, B×478×3; a neutral's with its mouth opened again, at most as far as it was, and as the portrait's
-        is (gap: B, in mouth widths). For where both are open there is nothing to take back: their mouths rest alike."""
+        """A code's points, B×478×3; a neutral's with its mouth opened again, at most as far as it was, and as
+        the portrait's is (gap: B, in mouth widths). For where both are open there is nothing to take back:
+        their mouths rest alike.
+        """
         share = (gap / self.motion.mouth_gap(code.points + code.opening).clamp_min(1e-6)).clamp(max=1)
         return code.points + share.view(-1, 1, 1) * code.opening
 
     def decode(self, appearance: Appearance, structure: Structure) -> tuple[Tensor, Tensor]:
         source = appearance.structure.points
-        picture = self.shading.apply(appearance, structure)
+        picture = self.shading.relight(appearance, structure)
         scale, rotation, shift = rigid_fit(
             source[:, self.motion.rigid], structure.points[:, self.motion.rigid]
         )

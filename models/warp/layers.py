@@ -1,9 +1,9 @@
 """How eyes and mouth are laid over the bent picture.
 
-Each layer is drawn in a small window that follows its feature over the picture, so all shapes are static. Pictures are in
-pixels, y downwards; "upright" coordinates of a feature have its two corners on the x axis at −½ and ½. Many points are
-B×2×K, x's before y's, because arithmetic on interleaved pairs is several times slower.
-"""
+Each layer is drawn in a small window that follows its feature over the picture, so all shapes are static.
+Pictures are in pixels, y downwards; "upright" coordinates of a feature have its two corners on the x axis at
+−½ and ½. Many points are B×2×K, x's before y's, because arithmetic on interleaved pairs is several times
+slower."""
 
 from typing import NamedTuple
 
@@ -79,11 +79,11 @@ TABLE_STEPS = 64
 
 
 def heights(lines: Tensor, x: Tensor) -> Tensor:
-    """B×L×K: the y of L polylines (B×2×L×J, from left to right) at x (B×K or 1×K), all in the same upright coordinates.
+    """B×L×K: the y of L polylines (B×2×L×J, from left to right) at x (B×K or 1×K), all in the same upright
+    coordinates.
 
-    A polyline goes on level beyond its ends. Its x are put in order first, as a turned head may fold them. They are drawn
-    into tables once, so that each of many pixels costs one look-up.
-    """
+    A polyline goes on level beyond its ends. Its x are put in order first, as a turned head may fold them.
+    They are drawn into tables once, so that each of many pixels costs one look-up."""
     knots = torch.cummax(lines[:, 0], 2).values
     start, width = knots[..., :-1], (knots[..., 1:] - knots[..., :-1]).clamp_min(1e-4)
     rise = lines[:, 1, :, 1:] - lines[:, 1, :, :-1]
@@ -106,7 +106,9 @@ def depth(upper: Tensor, lower: Tensor, points: Tensor) -> tuple[Tensor, Tensor]
 
 
 def stretched(distance: Tensor, length: Tensor, source_length: Tensor, rigid: float) -> Tensor:
-    """Distances from an edge, mapped from [0, length] to [0, source_length] so that the first `rigid` keep their scale."""
+    """Distances from an edge, mapped from [0, length] to [0, source_length] so that the first `rigid` keep
+    their scale.
+    """
     keep = torch.minimum(length, source_length).clamp_min(1e-4) / 2
     keep = keep.clamp(max=rigid)
     beyond = (distance - keep).clamp_min(0) * (source_length - keep) / (length - keep).clamp_min(1e-4)
@@ -116,12 +118,14 @@ def stretched(distance: Tensor, length: Tensor, source_length: Tensor, rigid: fl
 class Window(NamedTuple):
     """A window of fixed size over a picture."""
 
-    index: Tensor  # B×(h·w) int64: its pixels, counted row by row in the picture; those outside repeat the border
+    pixels: Tensor  # B×(h·w) int64: its pixels, counted row by row in the picture
     points: Tensor  # B×2×(h·w): their centres, pixels
 
 
 def window(centre: Tensor, size: tuple[int, int], picture: tuple[int, int]) -> Window:
-    """Of `size` (height, width), on whole pixels about centre (B×2), kept inside a picture of `picture` (height, width)."""
+    """Of `size` (height, width), on whole pixels about centre (B×2), kept inside a picture of `picture`
+    (height, width).
+    """
     height, width = size
     x = (centre[:, 0] - width / 2).round().clamp(0, picture[1] - width)
     y = (centre[:, 1] - height / 2).round().clamp(0, picture[0] - height)
@@ -135,11 +139,12 @@ def window(centre: Tensor, size: tuple[int, int], picture: tuple[int, int]) -> W
 
 
 def paste(picture: Tensor, at: Window, colour: Tensor, opacity: Tensor) -> Tensor:
-    """The picture (B×3×H×W), changed in place, with colour (B·n×3×K) over it where opacity (B·n×K) says so, in n windows
-    of each picture that do not overlap."""
+    """The picture (B×3×H×W), changed in place, with colour (B·n×3×K) over it where opacity (B·n×K) says so,
+    in n windows of each picture that do not overlap.
+    """
     batch = picture.shape[0]
     flat = picture.flatten(2)
-    index = at.index.view(batch, 1, -1).expand(-1, 3, -1)
+    index = at.pixels.view(batch, 1, -1).expand(-1, 3, -1)
     over = colour.view(batch, -1, 3, colour.shape[2]).transpose(1, 2).flatten(2)
     under = flat.gather(2, index)
     return flat.scatter_(2, index, under + opacity.view(batch, 1, -1) * (over - under)).view_as(picture)

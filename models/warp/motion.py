@@ -24,10 +24,10 @@ from models.warp.layers import Frame, frame, from_upright, to_upright
 # The lids from the picture's left corner to the right one, the left eye's first.
 LID_UPPER = ((33, 246, 161, 160, 159, 158, 157, 173, 133), (362, 398, 384, 385, 386, 387, 388, 466, 263))
 LID_LOWER = ((33, 7, 163, 144, 145, 153, 154, 155, 133), (362, 382, 381, 380, 374, 373, 390, 249, 263))
-# The skin around the lids: the hollow above them and the edge of the cheek below, with the points beside the corners.
-HOLLOW = ((226, 113, 225, 224, 223, 222, 221, 189, 244), (464, 413, 441, 442, 443, 444, 445, 342, 446))
-CHEEK = ((226, 25, 110, 24, 23, 22, 26, 112, 244), (464, 341, 256, 252, 253, 254, 339, 255, 446))
-IRISES = (IRIS_LEFT, IRIS_RIGHT)
+# The skin around the lids: the hollow above them and the edge of the cheek below, with the points beside the
+# corners. HOLLOW = ((226, 113, 225, 224, 223, 222, 221, 189, 244), (464, 413, 441, 442, 443, 444, 445, 342,
+# 446)) CHEEK = ((226, 25, 110, 24, 23, 22, 26, 112, 244), (464, 341, 256, 252, 253, 254, 339, 255, 446))
+# IRISES = (IRIS_LEFT, IRIS_RIGHT)
 
 # The control points of the bent picture: all but irises and the lids' edges, which the eyes' own layer draws.
 BENDING = tuple(
@@ -45,7 +45,9 @@ REACH = 0.2  # × the face's width: how far around a feature its own gain acts
 
 
 class Motion(nn.Module):
-    """Arithmetic on landmarks (B×478×3), with the index tables as buffers, so that nothing is copied from the host."""
+    """Arithmetic on landmarks (B×478×3), with the index tables as buffers, so that nothing is copied from the
+    host.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -101,12 +103,16 @@ class Motion(nn.Module):
         return frame(upper[:, 0], upper[:, -1], (upper.mean(1) + lower.mean(1)) / 2)
 
     def eye_frames(self, points: Tensor) -> Frame:
-        """Of both eyes of each face, as a batch of 2·B: the first face's left and right, the second's left, …"""
+        """Of both eyes of each face, as a batch of 2·B: the first face's left and right, the second's
+        left, …
+        """
         corners = points[:, self.lid_upper[:, ::8], :2].view(-1, 2, 2)
         return frame(corners[:, 0], corners[:, 1])
 
     def closed(self, points: Tensor) -> Tensor:
-        """The same face with its mouth closed: the mean face's way of opening, taken back by the gap there is."""
+        """The same face with its mouth closed: the mean face's way of opening, taken back by the gap there
+        is.
+        """
         _, turn, _ = rigid_fit(self.mean[self.rigid].expand(points.shape[0], -1, -1), points[:, self.rigid])
         middle = self.lip_upper.shape[0] // 2
         gap = (points[:, self.lip_upper[middle]] - points[:, self.lip_lower[middle]]).square().sum(1).sqrt()
@@ -116,9 +122,9 @@ class Motion(nn.Module):
     def transfer(self, driver: Tensor, neutral: Tensor, source: Tensor, controls: Controls) -> Tensor:
         """The source's landmarks under the driver's motion: B×478×3 in the source's pixels.
 
-        driver, neutral: in the driver's pixels. The rigid fit of the driver against his own neutral is the pose; what is
-        left is expression, scaled to the source's face and turned into its pose, so that the source keeps its own shape.
-        """
+        driver, neutral: in the driver's pixels. The rigid fit of the driver against his own neutral is the
+        pose; what is left is expression, scaled to the source's face and turned into its pose, so that the
+        source keeps its own shape."""
         rigid = [p.index_select(1, self.rigid) for p in (driver, neutral, source)]
         driver_at, neutral_at, source_at = (p.mean(1, keepdim=True) for p in rigid)
         # One batch of fits: neutral → driver, neutral → source, and how driver and source face.
@@ -140,8 +146,8 @@ class Motion(nn.Module):
         face = self._gaze(face, source, driver, neutral, eyes_gain)
         face = self._lips_apart(face, source)
 
-        # Relative: as the driver turned since his neutral. Absolute: until the source faces where the driver faces.
-        turned = torch.where(
+        # Relative: as the driver turned since his neutral. Absolute: until the source faces where the driver
+        # faces. turned = torch.where(
             controls.relative.view(-1, 1, 1) > 0.5,
             turn @ rotation @ turn.transpose(1, 2),
             facing @ source_facing.transpose(1, 2),
@@ -151,14 +157,16 @@ class Motion(nn.Module):
         width = (source[..., 0].amax(1) - source[..., 0].amin(1)).view(-1, 1, 1)
         centre = torch.cat((source_at[..., :2], source_at[..., 2:] + HEAD_CENTRE * width), 2)
         moved = (face - centre) @ turned.transpose(1, 2) * grown + centre
-        # The driver's head went by `shift`; turning about the head's centre has already moved the source's by some of it.
-        shift = (size * controls.gain_pose).view(-1, 1, 1) * (driver_at - neutral_at)[..., :2]
-        already = ((source_at - centre) @ turned.transpose(1, 2) * grown + centre - source_at)[..., :2]
-        shift = _limited(shift, SHIFT_LIMIT * width) - already
-        return torch.cat((moved[..., :2] + shift, moved[..., 2:]), 2)
+        # The driver's head went by `shift`; turning about the head's centre has already moved the source's by
+        # some of it. shift = (size * controls.gain_pose).view(-1, 1, 1) * (driver_at - neutral_at)[..., :2]
+        # already = ((source_at - centre) @ turned.transpose(1, 2) * grown + centre - source_at)[..., :2]
+        # shift = _limited(shift, SHIFT_LIMIT * width) - already return torch.cat((moved[..., :2] + shift,
+        # moved[..., 2:]), 2)
 
     def _lids(self, face: Tensor, source: Tensor, driver: Tensor, neutral: Tensor, gain: Tensor) -> Tensor:
-        """The upper lids, brought down on the lower ones as far as the driver closed his. driver, neutral: openness, B×2."""
+        """The upper lids, brought down on the lower ones as far as the driver closed his. driver, neutral:
+        openness, B×2.
+        """
         closed = (1 - driver / neutral.clamp_min(1e-3)) * gain.unsqueeze(1)
         share = (LID_GAIN * closed).clamp(-0.5, 1).view(-1, 2, 1, 1)
         sure = (
@@ -208,7 +216,7 @@ class Motion(nn.Module):
 
 def _eye_edges() -> list[list[tuple[int, ...]]]:
     """For each eye the four edges that divide it, all from beside one corner to beside the other."""
-    edges = []
+    edges: list[list[tuple[int, ...]]] = []
     for hollow, upper, lower, cheek in zip(HOLLOW, LID_UPPER, LID_LOWER, CHEEK, strict=True):
         left, right = hollow[0], hollow[-1]
         # The outer edges have two points fewer: their ends are repeated.
@@ -224,6 +232,8 @@ def _share(mean: Tensor, feature: tuple[int, ...]) -> Tensor:
 
 
 def _limited(shift: Tensor, limit: Tensor) -> Tensor:
-    """shift (B×1×2) shortened smoothly where it is long, so that it stays below `limit`; short ones hardly change."""
+    """shift (B×1×2) shortened smoothly where it is long, so that it stays below `limit`; short ones hardly
+    change.
+    """
     length = shift.square().sum(2, keepdim=True).sqrt() / limit
     return shift / (1 + length.pow(4)).pow(0.25)

@@ -70,12 +70,11 @@ class Mouth(nn.Module):
     ) -> Tensor:
         """B×3×MOUTH: what is seen between the avatar's lips (points: its landmarks).
 
-        unlike: B, 0 where driver and portrait are one person. shown: B, 1 where the driver's own mouth may be seen.
-        A portrait that shows its teeth keeps them; whoever else drives it.
-        """
+        unlike: B, 0 where driver and portrait are one person. shown: B, 1 where the driver's own mouth may be
+        seen. A portrait that shows its teeth keeps them; whoever else drives it."""
         lips = torch.stack((self.motion.lip_upper, self.motion.lip_lower))
         at, source_at = self.motion.mouth_frame(points), self.motion.mouth_frame(source.points)
-        edges = to_upright(at, planar(points[:, lips.flatten()])).unflatten(2, lips.shape)
+        edges = to_upright(at, planar(points[:, lips.flatten()])).view(-1, 2, *lips.shape)
         source_edges = to_upright(source_at, planar(source.points[:, lips.flatten()])).unflatten(
             2, lips.shape
         )
@@ -123,7 +122,9 @@ class Mouth(nn.Module):
         return sample_patch(structure.mouth, at_patch, MOUTH_SPAN).view_as(structure.mouth)
 
     def _drawn(self, edges: Tensor, skin: Tensor) -> Tensor:
-        """B×3×SMALL: upper teeth under the lip, darkness, a tongue. edges: B×2×2×J, upper and lower lip; skin: B×3."""
+        """B×3×SMALL: upper teeth under the lip, darkness, a tongue. edges: B×2×2×J, upper and lower lip;
+        skin: B×3.
+        """
         below, above = depth(edges[:, :, 0], edges[:, :, 1], self.small.expand(edges.shape[0], -1, -1))
         aside = (self.small[:, 0].abs() * 2).clamp(max=1)
         red, green, blue = skin.unbind(1)

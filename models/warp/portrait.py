@@ -1,4 +1,6 @@
-"""What is prepared once for a portrait, on the host: the shading's mask, and eyeballs without lids over them."""
+"""What is prepared once for a portrait, on the host: the shading's mask, and eyeballs without lids over
+them.
+"""
 
 import numpy as np
 import numpy.typing as npt
@@ -49,7 +51,7 @@ def _filled(outline: Array, cells: Array) -> Array:
     crosses = (a[:, 1] > y) != (b[:, 1] > y)
     height = np.where(a[:, 1] == b[:, 1], 1.0, b[:, 1] - a[:, 1])
     left_of = x < a[:, 0] + (y - a[:, 1]) / height * (b[:, 0] - a[:, 0])
-    return ((crosses & left_of).sum(1) % 2).astype(np.float64).reshape(GRID, GRID)
+    return np.asarray((crosses & left_of).sum(1) % 2, np.float64).reshape(GRID, GRID)
 
 
 def eyes(picture: Tensor, points: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -112,4 +114,4 @@ def _round(disc: Array, visible: npt.NDArray[np.bool_]) -> Array:
         if (ring & visible).sum() > 2:
             last = np.median(disc[:, ring & visible], axis=1)
         filled[:, ring & ~visible] = last[:, None]
-    return filled
+    return np.asarray(filled)

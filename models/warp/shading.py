@@ -1,4 +1,6 @@
-"""The driver's change of shading on the portrait: luminance only, low-pass, as a ratio to his own neutral face."""
+"""The driver's change of shading on the portrait: luminance only, low-pass, as a ratio to his own neutral
+face.
+"""
 
 import numpy as np
 import torch
@@ -22,7 +24,9 @@ LIMIT = 0.22  # |log| at most 1.25×, or highlights blow out
 
 
 class Shading(nn.Module):
-    """Shading is compared on a canonical face, SHADE pixels a side, to which every face's landmarks map its picture."""
+    """Shading is compared on a canonical face, SHADE pixels a side, to which every face's landmarks map its
+    picture.
+    """
 
     def __init__(self, mean: Tensor) -> None:
         """mean: 478×3, the mean face."""
@@ -57,11 +61,13 @@ class Shading(nn.Module):
         return ((amount - ALIKE[0]) / (ALIKE[1] - ALIKE[0])).clamp(0, 1)
 
     def change(self, structure: Structure, neutral: Structure, unlike: Tensor) -> Tensor:
-        """How the driver's shading changed since his neutral, as fine as his likeness to the portrait allows."""
+        """How the driver's shading changed since his neutral, as fine as his likeness to the portrait
+        allows.
+        """
         change = structure.shade - neutral.shade
         return torch.lerp(change, _blurred(change, self.coarse), unlike.view(-1, 1, 1, 1))
 
-    def apply(self, appearance: Appearance, structure: Structure) -> Tensor:
+    def relight(self, appearance: Appearance, structure: Structure) -> Tensor:
         """B×3×SIZE×SIZE: the portrait under the change of shading."""
         change = (structure.shade - appearance.structure.shade).clamp(-LIMIT, LIMIT)
         at = appearance.shade_at.expand(change.shape[0], -1, -1, -1)
