@@ -33,7 +33,7 @@ class Field(NamedTuple):
     ring.
     """
 
-    vertices: Tensor  # 1×(3·G²) int64: the corners of each cell's triangle, all first corners first; 0 outside
+    vertices: Tensor  # 1×(3·G²) int64: of each cell's triangle, all first corners first; 0 outside
     weight: Tensor  # 1×3×G²: their weights; 0 outside
     outside: Tensor  # 1×RING×G²: weights of the ring's points; 0 inside
 
@@ -142,9 +142,12 @@ def solve_field(points: Array, ring: Array, side: int) -> Field:
         (np.ones(len(rows)), (rows, columns)), size
     )
     # The cells just inside the hull lie in triangles whose outer corners are the ring's; the ring alone
-    # speaks for them. share = np.where(index >= len(points), weight, 0) share /= np.maximum(share.sum(1,
-    # keepdims=True), 1e-9) of_ring = np.maximum(index - len(points), 0) right_side = np.zeros((len(unknown),
-    # RING)) for targets, sources in boundary:
+    # speaks for them.
+    share = np.where(index >= len(points), weight, 0)
+    share /= np.maximum(share.sum(1, keepdims=True), 1e-9)
+    of_ring = np.maximum(index - len(points), 0)
+    right_side = np.zeros((len(unknown), RING))
+    for targets, sources in boundary:
         for corner in range(3):
             np.add.at(right_side, (targets, of_ring[sources, corner]), share[sources, corner])
     outside = np.zeros((cells, RING))

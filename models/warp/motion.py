@@ -25,9 +25,10 @@ from models.warp.layers import Frame, frame, from_upright, to_upright
 LID_UPPER = ((33, 246, 161, 160, 159, 158, 157, 173, 133), (362, 398, 384, 385, 386, 387, 388, 466, 263))
 LID_LOWER = ((33, 7, 163, 144, 145, 153, 154, 155, 133), (362, 382, 381, 380, 374, 373, 390, 249, 263))
 # The skin around the lids: the hollow above them and the edge of the cheek below, with the points beside the
-# corners. HOLLOW = ((226, 113, 225, 224, 223, 222, 221, 189, 244), (464, 413, 441, 442, 443, 444, 445, 342,
-# 446)) CHEEK = ((226, 25, 110, 24, 23, 22, 26, 112, 244), (464, 341, 256, 252, 253, 254, 339, 255, 446))
-# IRISES = (IRIS_LEFT, IRIS_RIGHT)
+# corners.
+HOLLOW = ((226, 113, 225, 224, 223, 222, 221, 189, 244), (464, 413, 441, 442, 443, 444, 445, 342, 446))
+CHEEK = ((226, 25, 110, 24, 23, 22, 26, 112, 244), (464, 341, 256, 252, 253, 254, 339, 255, 446))
+IRISES = (IRIS_LEFT, IRIS_RIGHT)
 
 # The control points of the bent picture: all but irises and the lids' edges, which the eyes' own layer draws.
 BENDING = tuple(
@@ -147,7 +148,8 @@ class Motion(nn.Module):
         face = self._lips_apart(face, source)
 
         # Relative: as the driver turned since his neutral. Absolute: until the source faces where the driver
-        # faces. turned = torch.where(
+        # faces.
+        turned = torch.where(
             controls.relative.view(-1, 1, 1) > 0.5,
             turn @ rotation @ turn.transpose(1, 2),
             facing @ source_facing.transpose(1, 2),
@@ -158,10 +160,11 @@ class Motion(nn.Module):
         centre = torch.cat((source_at[..., :2], source_at[..., 2:] + HEAD_CENTRE * width), 2)
         moved = (face - centre) @ turned.transpose(1, 2) * grown + centre
         # The driver's head went by `shift`; turning about the head's centre has already moved the source's by
-        # some of it. shift = (size * controls.gain_pose).view(-1, 1, 1) * (driver_at - neutral_at)[..., :2]
-        # already = ((source_at - centre) @ turned.transpose(1, 2) * grown + centre - source_at)[..., :2]
-        # shift = _limited(shift, SHIFT_LIMIT * width) - already return torch.cat((moved[..., :2] + shift,
-        # moved[..., 2:]), 2)
+        # some of it.
+        shift = (size * controls.gain_pose).view(-1, 1, 1) * (driver_at - neutral_at)[..., :2]
+        already = ((source_at - centre) @ turned.transpose(1, 2) * grown + centre - source_at)[..., :2]
+        shift = _limited(shift, SHIFT_LIMIT * width) - already
+        return torch.cat((moved[..., :2] + shift, moved[..., 2:]), 2)
 
     def _lids(self, face: Tensor, source: Tensor, driver: Tensor, neutral: Tensor, gain: Tensor) -> Tensor:
         """The upper lids, brought down on the lower ones as far as the driver closed his. driver, neutral:
