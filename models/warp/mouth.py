@@ -75,8 +75,8 @@ class Mouth(nn.Module):
         lips = torch.stack((self.motion.lip_upper, self.motion.lip_lower))
         at, source_at = self.motion.mouth_frame(points), self.motion.mouth_frame(source.points)
         edges = to_upright(at, planar(points[:, lips.flatten()])).view(-1, 2, *lips.shape)
-        source_edges = to_upright(source_at, planar(source.points[:, lips.flatten()])).unflatten(
-            2, lips.shape
+        source_edges = to_upright(source_at, planar(source.points[:, lips.flatten()])).view(
+            -1, 2, *lips.shape
         )
 
         drawn = F.interpolate(

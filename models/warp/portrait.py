@@ -100,7 +100,7 @@ def _spread(patch: Array, known: npt.NDArray[np.bool_]) -> Array:
         filled += weight * np.stack([gaussian_filter(channel * known, sigma) for channel in patch])
     filled /= np.maximum(total, 1e-9)
     soft = gaussian_filter(known.astype(np.float64), 1.0) * known
-    return patch * soft + filled * (1 - soft)
+    return np.asarray(patch * soft + filled * (1 - soft))
 
 
 def _round(disc: Array, visible: npt.NDArray[np.bool_]) -> Array:
