@@ -12,17 +12,26 @@ in, the test that fails when upstream mends it, and when to remove it.
 2. **Bitrates are fixed** (aiortc 1.16.0). VP8 starts at 0.5 Mb/s and never goes above 1.5, H.264 at 1 and 3,
    whatever the size of the picture; there is no call that changes them, only module constants.
    Test: `::test_upstream_still_has_no_call_for_bitrates`. Remove `set_bitrates` when it fails.
+3. **Receivers can't be told to show frames at once** (aiortc 1.16.0). Our frames carry the camera's time
+   stamps and leave when the engine is done with them, so their intervals vary by a frame; a browser takes that
+   for a network's jitter and holds frames back to smooth it: 70 to 140 ms on a busy machine, 2 with the header
+   extension `playout-delay`, which aiortc doesn't know.
+   Test: `::test_upstream_still_knows_no_playout_delay`. Remove `show_frames_at_once` when it fails.
 """
 
-from aiortc import rtcrtpreceiver
-from aiortc.codecs import h264, vpx
+from aiortc import rtcrtpreceiver, rtp
+from aiortc.codecs import HEADER_EXTENSIONS, h264, vpx
 from aiortc.jitterbuffer import JitterBuffer, JitterFrame
-from aiortc.rtp import RtpPacket
+from aiortc.rtcrtpparameters import RTCRtpHeaderExtensionParameters, RTCRtpParameters
+from aiortc.rtp import HeaderExtensions, HeaderExtensionsMap, RtpPacket
 
 BITS_PER_PIXEL = 0.2  # at 512×512 and 30 fps: 1.6 Mb/s, where a talking head shows no blocks
 REFERENCE_RATE = 512 * 512 * 30  # pixels a second
 GROWTH = 0.75  # larger pictures need fewer bits for each pixel
 RANGE = (0.25, 2.0)  # what congestion control may ask for, as multiples of the start
+
+PLAYOUT_DELAY = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay"
+AT_ONCE = bytes(3)  # 12 bits of the shortest delay, 12 bits of the longest, in steps of 10 ms
 
 
 def bitrate_bounds(width: int, height: int, fps: float = 30.0) -> tuple[int, int, int]:
@@ -96,7 +105,36 @@ def complete_frames_on_marker() -> None:
     rtcrtpreceiver.RTCRtpReceiver._handle_rtp_packet = _handle_all  # type: ignore[method-assign]
 
 
+class PromptExtensionsMap(HeaderExtensionsMap):
+    """Header extensions with a playout delay of nothing, where the other side has said that it knows it."""
+
+    _playout_delay: int | None = None  # the extension's number in this session
+
+    def configure(self, parameters: RTCRtpParameters) -> None:
+        super().configure(parameters)
+        for extension in parameters.headerExtensions:
+            if extension.uri == PLAYOUT_DELAY:
+                self._playout_delay = extension.id
+
+    def set(self, values: HeaderExtensions) -> tuple[int, bytes]:
+        profile, value = super().set(values)
+        if self._playout_delay is None:
+            return profile, value
+        extensions = rtp.unpack_header_extensions(profile, value)
+        return rtp.pack_header_extensions([*extensions, (self._playout_delay, AT_ONCE)])
+
+
+def show_frames_at_once() -> None:
+    """Let every sender of video that is made from now on ask its receiver not to hold frames back."""
+    known = HEADER_EXTENSIONS["video"]
+    if all(extension.uri != PLAYOUT_DELAY for extension in known):
+        number = 1 + max(extension.id for extension in known)
+        known.append(RTCRtpHeaderExtensionParameters(id=number, uri=PLAYOUT_DELAY))
+    vars(rtp).update(HeaderExtensionsMap=PromptExtensionsMap)
+
+
 def apply(width: int, height: int) -> None:
     """All of it, for a server whose canvas is width×height."""
     complete_frames_on_marker()
     set_bitrates(width, height)
+    show_frames_at_once()

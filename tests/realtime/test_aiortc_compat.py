@@ -6,16 +6,28 @@ from typing import Any
 
 import aiortc
 import pytest
-from aiortc import jitterbuffer, rtcrtpreceiver
-from aiortc.codecs import get_encoder, vpx
+from aiortc import jitterbuffer, rtcrtpreceiver, rtp
+from aiortc.codecs import HEADER_EXTENSIONS, get_encoder, vpx
 from aiortc.jitterbuffer import JitterBuffer
-from aiortc.rtcrtpparameters import RTCRtpCodecParameters, RTCRtpReceiveParameters
+from aiortc.rtcrtpparameters import (
+    RTCRtpCodecParameters,
+    RTCRtpHeaderExtensionParameters,
+    RTCRtpParameters,
+    RTCRtpReceiveParameters,
+)
 from aiortc.rtp import RtpPacket
 from hypothesis import given
 from hypothesis import strategies as st
 
 from realtime import _aiortc_compat
-from realtime._aiortc_compat import MarkerJitterBuffer, bitrate_bounds, set_bitrates
+from realtime._aiortc_compat import (
+    PLAYOUT_DELAY,
+    MarkerJitterBuffer,
+    PromptExtensionsMap,
+    bitrate_bounds,
+    set_bitrates,
+    show_frames_at_once,
+)
 
 CAPACITY = 128
 LAST = 65535  # sequence number
@@ -201,6 +213,39 @@ def test_more_pixels_get_more_bits_but_fewer_each(width: int, height: int, fps: 
     assert 0 < lowest < start < highest
     _, twice, _ = bitrate_bounds(width, 2 * height, fps)
     assert start < twice < 2 * start
+
+
+def test_upstream_still_knows_no_playout_delay() -> None:
+    extensions = rtp.HeaderExtensions()
+    assert not hasattr(extensions, "playout_delay"), (
+        "aiortc can ask for frames at once: drop show_frames_at_once"
+    )
+
+
+@pytest.mark.parametrize("audio", [False, True])
+def test_frames_are_shown_at_once_where_the_receiver_knows_how(audio: bool) -> None:
+    made = PromptExtensionsMap()
+    mid = RTCRtpHeaderExtensionParameters(id=1, uri="urn:ietf:params:rtp-hdrext:sdes:mid")
+    ours = RTCRtpHeaderExtensionParameters(id=9, uri=PLAYOUT_DELAY)
+    made.configure(RTCRtpParameters(headerExtensions=[mid] if audio else [mid, ours]))
+    profile, value = made.set(rtp.HeaderExtensions(mid="0"))
+    sent = dict(rtp.unpack_header_extensions(profile, value))
+    assert sent == ({1: b"0"} if audio else {1: b"0", 9: bytes(3)})
+    assert made.get(profile, value).mid == "0"
+
+
+async def test_the_answer_takes_up_the_playout_delay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rtp, "HeaderExtensionsMap", rtp.HeaderExtensionsMap)
+    monkeypatch.setitem(HEADER_EXTENSIONS, "video", list(HEADER_EXTENSIONS["video"]))
+    show_frames_at_once()
+    show_frames_at_once()
+    browser, server = aiortc.RTCPeerConnection(), aiortc.RTCPeerConnection()
+    browser.addTransceiver("video")
+    await server.setRemoteDescription(await browser.createOffer())
+    answer = await server.createAnswer()
+    assert answer.sdp.count(PLAYOUT_DELAY) == 1
+    await browser.close()
+    await server.close()
 
 
 def test_what_is_patched_is_where_we_think() -> None:
