@@ -26,7 +26,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -67,10 +67,10 @@ def _media(folder: str, *suffixes: str) -> tuple[Path, ...]:
 class QualityBench:
     """Score the avatar: self-reenactment, and motion across identities."""
 
-    clips: tuple[Path, ...] = field(default_factory=lambda: _media("driving", ".mp4"))
-    """Driving clips; by default those of the media folder, $REENACT_SHARED/media."""
-    portraits: tuple[Path, ...] = field(default_factory=lambda: _media("portraits", ".jpg", ".png"))
-    """Source pictures; by default those of the media folder."""
+    clips: tuple[Path, ...] = ()
+    """Driving clip; may be given several times. Otherwise all of $REENACT_SHARED/media/driving."""
+    portraits: tuple[Path, ...] = ()
+    """Source picture; may be given several times. Otherwise all of $REENACT_SHARED/media/portraits."""
     model: str = "warp"
     """Which generator."""
     device: str = "cpu"
@@ -94,7 +94,7 @@ class QualityBench:
     sheet_frames: int = 6
     """Frames in a row of the sheet, evenly chosen."""
     sheet_at: tuple[int, ...] = ()
-    """Which frames instead, counted from 0."""
+    """Which frame instead, counted from 0; may be given several times."""
     sheet_tile: int = 192
     """Side of a picture of the sheet, pixels."""
     sheet_driver: bool = True
@@ -105,10 +105,12 @@ class QualityBench:
     def run(self) -> None:
         """Measure, print the tables, and write what was asked for. Raises ValueError for unusable
         settings."""
-        if not self.clips:
-            raise ValueError("no clips: name some with --clips, or set REENACT_SHARED")
-        if self.across and not self.portraits:
-            raise ValueError("no portraits: name some with --portraits, or set REENACT_SHARED")
+        clips = self.clips or _media("driving", ".mp4")
+        if not clips:
+            raise ValueError("no clips: name one with --clips, or set REENACT_SHARED")
+        portraits = self.portraits or _media("portraits", ".jpg", ".png")
+        if self.across and not portraits:
+            raise ValueError("no portraits: name one with --portraits, or set REENACT_SHARED")
         generator = registry.get(self.model)()
         own_size = Engine(generator, self.device)
         side = generator.spec.source.size
@@ -120,10 +122,10 @@ class QualityBench:
             "coded": self.coded,
         }
         if self.self_reenactment:
-            report["self"] = [self._against_itself(own_size, path) for path in self.clips]
+            report["self"] = [self._against_itself(own_size, path) for path in clips]
             console.print(_self_table(report["self"]))
         if self.across:
-            report["across"] = self._across(crop_only)
+            report["across"] = self._across(crop_only, clips, portraits)
             report["summary"] = summary(report["across"])
             console.print(_pairs_table(report["across"]))
             console.print(_summary_table(report["summary"]))
@@ -156,12 +158,14 @@ class QualityBench:
             f"static_{name}": value for name, value in static._asdict().items() if name != "face"
         }
 
-    def _across(self, engine: Engine) -> list[dict[str, Any]]:
+    def _across(
+        self, engine: Engine, clips: Sequence[Path], portraits: Sequence[Path]
+    ) -> list[dict[str, Any]]:
         """One row for every portrait × clip, and the contact sheet."""
-        portraits = {path.stem: self._prepare(engine, path) for path in self.portraits}
+        prepared = {path.stem: self._prepare(engine, path) for path in portraits}
         rows: list[dict[str, Any]] = []
         sheet: list[tuple[str, list[Picture]]] = []
-        for path in self.clips:
+        for path in clips:
             clip = read_clip(path, self.frames)
             shown = self.sheet_at or evenly(len(clip.frames), self.sheet_frames)
             if max(shown) >= len(clip.frames):
@@ -169,7 +173,7 @@ class QualityBench:
             if self.sheet_driver:
                 sheet.append((clip.name, [clip.frames[i] for i in (0, *shown)]))
             driver = _measured(clip.frames)
-            for name, portrait in portraits.items():
+            for name, portrait in prepared.items():
                 _progress(f"{name} driven by {clip.name}")
                 made = list(perform(engine, portrait, clip, self._controls()))
                 rows.append({"portrait": name, "clip": clip.name, **compare(driver, _measured(made))})
@@ -237,7 +241,7 @@ def _measured(frames: Sequence[Picture]) -> npt.NDArray[np.float64]:
 
 def _save_picture(picture: Picture, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).save(path, quality=90)
+    Image.fromarray(picture).save(path, quality=85)
 
 
 def _progress(text: str) -> None:
