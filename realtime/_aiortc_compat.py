@@ -13,8 +13,8 @@ in, the test that fails when upstream mends it, and when to remove it.
    whatever the size of the picture; there is no call that changes them, only module constants.
    Test: `::test_upstream_still_has_no_call_for_bitrates`. Remove `set_bitrates` when it fails.
 3. **Receivers can't be told to show frames at once** (aiortc 1.16.0). Our frames carry the camera's time
-   stamps and leave when the engine is done with them, so their intervals vary by a frame; a browser takes that
-   for a network's jitter and holds frames back to smooth it: 70 to 140 ms on a busy machine, 2 with the header
+   stamps and leave when the engine is done with them, so their intervals vary; a browser takes that for a
+   network's jitter and holds frames back to smooth it: 70 to 140 ms on a busy machine, 2 with the header
    extension `playout-delay`, which aiortc doesn't know.
    Test: `::test_upstream_still_knows_no_playout_delay`. Remove `show_frames_at_once` when it fails.
 """
