@@ -1,6 +1,7 @@
 """The sessions of a server: how many fit, which there are, and how they end."""
 
 import asyncio
+import gc
 import logging
 
 from realtime.problems import Problem
@@ -80,3 +81,6 @@ class Roster:
                 self.services.metrics.sessions.set(len(self._sessions))
                 self.services.metrics.ended.labels(reason).inc()
                 log.info("session ended: %s; %d left", reason, len(self._sessions))
+        # A peer connection is a web of cycles that holds codecs with threads and pictures of their own. Python
+        # would let them lie for many sessions; what was there at the start is frozen, so that this takes moments.
+        gc.collect()

@@ -8,6 +8,7 @@ and, at SIGTERM or Ctrl-C, the same backwards.
 """
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -73,6 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             fail(str(error), PROGRAM)
         for warning in portrait.warnings:
             log.warning("%s", warning)
+        gc.collect()
+        gc.freeze()  # all of this stays: the collector need not look at it again
         run(serve(settings, engine, portrait, listener, context))
 
 
