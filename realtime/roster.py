@@ -82,5 +82,5 @@ class Roster:
                 self.services.metrics.ended.labels(reason).inc()
                 log.info("session ended: %s; %d left", reason, len(self._sessions))
         # A peer connection is a web of cycles that holds codecs with threads and pictures of their own, and
-        # Python would let them lie for many sessions. What was there at the start is frozen: this takes moments.
+        # Python would let them lie for many sessions. What was there at the start is frozen: this is quick.
         gc.collect()
