@@ -70,6 +70,8 @@ class LiveBench:
         """The figures of one run, ready for JSON. Raises ValueError for unusable settings."""
         width, height = self._size()
         loop = LOOP_S * self.fps
+        if not self.clip.is_file():
+            raise ValueError(f"no clip at {self.clip}: name one with --clip")
         frames = there_and_back(read_clip(self.clip, MOST_FRAMES).frames)
         with tempfile.TemporaryDirectory() as folder:
             camera = Path(folder) / "camera.y4m"
