@@ -123,4 +123,6 @@ def _resample(picture: Tensor, to_picture: npt.NDArray[np.float64], size: tuple[
         picture = F.interpolate(picture, size=smaller, mode="bilinear", align_corners=False, antialias=True)
         to_picture = np.diag([smaller[1] / width, smaller[0] / height]) @ to_picture
     grid = _grid(to_picture, size, (picture.shape[2], picture.shape[3])).to(picture.device)
-    return F.grid_sample(picture, grid, align_corners=False, padding_mode="zeros")
+    # The border is repeated and then cut off: sampled against black, the outermost pixels would darken.
+    inside = (grid.abs().amax(-1) <= 1)[:, None]
+    return F.grid_sample(picture, grid, align_corners=False, padding_mode="border") * inside
