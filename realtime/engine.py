@@ -62,7 +62,7 @@ class Avatar:
     _shown_for: Portrait | None = None  # the portrait that it belongs to
     _held: Any = None  # the code shown when the face was lost, or came back
     _held_since: float | None = None
-    _face: bool = False
+    _face: bool | None = None  # in the last frame; None before the first
 
     def calibrate(self) -> None:
         """Take a new neutral pose from the driver's next half second."""
@@ -157,7 +157,9 @@ class Engine:
         """Hold the last pose when the face is lost, ease to the source's own within `EASE_S`, and back when
         it returns."""
         if face != avatar._face:
-            avatar._face, avatar._held, avatar._held_since = face, avatar._shown, time_s
+            if avatar._face is not None:
+                avatar._held, avatar._held_since = avatar._shown, time_s
+            avatar._face = face
         if avatar._held is None or avatar._held_since is None:
             return structure
         passed = (time_s - avatar._held_since) / (RETURN_S if face else EASE_S)

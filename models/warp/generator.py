@@ -26,6 +26,7 @@ CONTOUR = (
 )
 SKIN = (205, 425, 50, 280, 6)  # cheeks and nose bridge
 DAB = 0.015  # × the crop's side: how far around a landmark its skin is looked at
+NEARLY = 0.8  # a portrait's mouth this much as open as its driver's neutral is as open
 MARGIN = 8  # pixels over which the avatar fades into the portrait at the crop's edge
 
 
@@ -170,7 +171,9 @@ class Warp(Reenactor[Appearance, Structure]):
         the portrait's is (gap: B, in mouth widths). For where both are open there is nothing to take back:
         their mouths rest alike.
         """
-        share = (gap / self.motion.mouth_gap(code.points + code.opening).clamp_min(1e-6)).clamp(max=1)
+        share = (gap / self.motion.mouth_gap(code.points + code.opening).clamp_min(1e-6) / NEARLY).clamp(
+            max=1
+        )
         return code.points + share.view(-1, 1, 1) * code.opening
 
     def decode(self, appearance: Appearance, structure: Structure) -> tuple[Tensor, Tensor]:

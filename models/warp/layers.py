@@ -101,7 +101,8 @@ def depth(upper: Tensor, lower: Tensor, points: Tensor) -> tuple[Tensor, Tensor]
     """
     x, y = points.unbind(1)
     top, bottom = heights(torch.stack((upper, lower), 2), x).unbind(1)
-    beyond = (x.abs() - 0.5).clamp_min(0)  # of the corners, where both edges end
+    # Beyond the corners, where both edges end, it is outside, and twice as far, so that layers end there.
+    beyond = 2 * torch.maximum(upper[:, 0, :1] - x, x - upper[:, 0, -1:]).clamp_min(0)
     return y - top - beyond, bottom - y - beyond
 
 

@@ -22,7 +22,7 @@ from models.warp.motion import Motion
 WINDOW = (120, 144)  # pixels
 SMALL = (MOUTH[0] // 2, MOUTH[1] // 2)  # a drawn mouth has nothing finer to show
 GROWTH = 2.0  # pixels that the layer reaches under the lips
-OPENING = (0.03, 0.08)  # gap / width beyond the source's at which the layer starts, and is whole
+OPENING = (0.015, 0.05)  # gap / width beyond the source's at which the layer starts, and is whole
 OWN_TEETH = (
     0.05,
     0.1,

@@ -1,0 +1,280 @@
+"""`warp` on real faces: it moves as the driver does, and shows nothing of him that it may not."""
+
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from models.contract import Controls, Observation
+from models.face_geometry import LIPS_INNER
+from models.face_tracker import FaceTracker, person_mask
+from models.observation import observe
+from models.portrait_face import portrait_face
+from models.warp import Warp, layers
+from models.warp.codes import GRID, SIZE, Appearance, Structure
+from models.warp.field import RING, displacement
+from realtime.bench.motion import FLOORS, Motion, as_track, motion
+from tests.material import ASTRONAUT, GRID_CLIP, MONA_LISA, frames, picture, track
+
+Picture = npt.NDArray[np.uint8]
+WARP = Warp().eval()
+PORTRAITS = {"mona_lisa": MONA_LISA, "astronaut": ASTRONAUT}
+LEVEL = 1 / 255
+
+
+@cache
+def portrait(name: str) -> tuple[Observation, Appearance]:
+    whole = picture(PORTRAITS[name])
+    source = observe(whole, portrait_face(whole).points, WARP.spec.source, person=person_mask(whole))
+    with torch.inference_mode():
+        return source, WARP.encode_appearance([source])
+
+
+@cache
+def clip() -> tuple[list[Picture], list[npt.NDArray[np.float64]]]:
+    """The pictures and landmarks of a clip."""
+    pictures = frames(GRID_CLIP)
+    with FaceTracker() as tracker:
+        tracked = [tracker.track(frame) for frame in pictures]
+    assert all(points is not None for points in tracked)
+    return pictures, [points for points in tracked if points is not None]
+
+
+def grey(points: npt.NDArray[np.float64], size: tuple[int, int]) -> Observation:
+    """A driver of whom nothing but landmarks is known."""
+    return observe(np.full((size[1], size[0], 3), 128, np.uint8), points, WARP.spec.driving)
+
+
+@torch.inference_mode()
+def draw(name: str, code: Structure, neutral: Structure, **controls: float) -> Tensor:
+    """3×SIZE×SIZE."""
+    _, appearance = portrait(name)
+    moved = WARP.transfer(code, neutral, appearance, Controls.default(**controls))
+    return WARP.decode(appearance, moved)[0][0]
+
+
+def as_picture(rgb: Tensor) -> Picture:
+    return (rgb * 255 + 0.5).to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+
+
+def inner_mouth(points: Tensor, margin: float) -> npt.NDArray[np.bool_]:
+    """SIZE×SIZE: the inner-lip polygon of landmarks in the crop's pixels, grown by `margin` pixels."""
+    import cv2
+
+    mask = np.zeros((SIZE, SIZE), np.uint8)
+    outline = points[list(LIPS_INNER), :2].numpy().round().astype(np.int32)
+    cv2.fillPoly(mask, [outline], 1)
+    reach = int(2 * margin + 1)
+    return cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))) > 0
+
+
+def most_open() -> int:
+    _, points = clip()
+    gaps = [float(WARP.motion.mouth_gap(torch.from_numpy(p)[None].float())) for p in points]
+    return int(np.argmax(gaps))
+
+
+@cache
+def avatar_motion(name: str, driver_name: str) -> tuple[Motion, Motion]:
+    """The driver's and his avatar's; the mouth is drawn, because a recorded track has no pixels."""
+    driver = track(driver_name)
+    with torch.inference_mode(), FaceTracker() as tracker:
+        codes = [WARP.encode_structure(grey(points, driver.size)) for points in driver.points]
+        neutral = WARP.neutral(codes[:1])
+        drawn = [as_picture(draw(name, code, neutral, mouth_pixels=0)) for code in codes]
+        avatar = [tracker.track(frame) for frame in drawn]
+    return motion(driver.points), motion(as_track(avatar))
+
+
+# What of the driver may be seen
+
+
+@pytest.mark.parametrize("name", PORTRAITS)
+@pytest.mark.parametrize(
+    "recoloured", [lambda p: 255 - p, lambda p: p[..., ::-1].copy(), lambda p: np.zeros_like(p)]
+)
+def test_the_drivers_colours_show_between_the_lips_alone(name: str, recoloured) -> None:
+    pictures, points = clip()
+    frame = most_open()
+    with torch.inference_mode():
+        neutral = WARP.encode_structure(observe(pictures[0], points[0], WARP.spec.driving))
+        codes = [
+            WARP.encode_structure(observe(p, points[frame], WARP.spec.driving))
+            for p in (pictures[frame], recoloured(pictures[frame]))
+        ]
+        moved = WARP.transfer(codes[0], neutral, portrait(name)[1], Controls.default())
+    inside = inner_mouth(moved.points[0], margin=3)
+
+    hidden = [draw(name, code, neutral, mouth_pixels=0, shading=0) for code in codes]
+    assert float((hidden[0] - hidden[1]).abs().max()) == 0
+
+    mouth = [draw(name, code, neutral, mouth_pixels=1, shading=0) for code in codes]
+    change = (mouth[0] - mouth[1]).abs().amax(0).numpy()
+    assert change[~inside].max() <= 2 * LEVEL
+    if name == "mona_lisa":  # the astronaut keeps her own teeth
+        assert change[inside].max() > 20 * LEVEL, "the mouth's pixels should have passed"
+
+
+def test_shading_passes_nothing_fine() -> None:
+    """Stripes finer than the low-pass on the driver's face leave the avatar alone; broad light does not."""
+    pictures, points = clip()
+    frame = most_open()
+    width = float(np.ptp(points[frame][:, 0]))
+    columns = np.arange(pictures[frame].shape[1])
+    with torch.inference_mode():
+        neutral = WARP.encode_structure(observe(pictures[0], points[0], WARP.spec.driving))
+
+    def change(period: float) -> float:
+        stripes = 0.8 + 0.1 * np.sin(2 * np.pi * columns / (period * width))[None, :, None]
+        plain, striped = pictures[frame] * 0.8, pictures[frame] * stripes
+        codes = [
+            WARP.encode_structure(observe(p, points[frame], WARP.spec.driving))
+            for p in (plain.astype(np.uint8), striped.astype(np.uint8))
+        ]
+        drawn = [draw("mona_lisa", code, neutral, mouth_pixels=0) for code in codes]
+        return float((drawn[0] - drawn[1]).abs().max())
+
+    assert change(0.04) <= 2 * LEVEL
+    assert change(0.6) >= 5 * LEVEL
+
+
+# It moves as the driver does
+
+
+@pytest.mark.parametrize("name", PORTRAITS)
+def test_a_blink_closes_the_portraits_eyes(name: str) -> None:
+    theirs, ours = (one.closing for one in avatar_motion(name, "grid_bbaf2n"))
+    assert theirs.min() < 0.45, "the driver blinks"
+    assert np.corrcoef(theirs, ours)[0, 1] > 0.85
+    assert ours.min() < 0.5
+
+
+@pytest.mark.parametrize("name", PORTRAITS)
+@pytest.mark.parametrize("driver", ["grid_swiz3n", "grid_bbaf2n"])
+def test_the_mouth_follows(name: str, driver: str) -> None:
+    """swiz3n speaks in his first frame, which is his neutral one."""
+    theirs, ours = (one.mouth for one in avatar_motion(name, driver))
+    assert theirs.std() > FLOORS["mouth"]
+    assert np.corrcoef(theirs, ours)[0, 1] > 0.9
+
+
+@pytest.mark.parametrize("name", PORTRAITS)
+@pytest.mark.parametrize(("quantity", "axis", "sign"), [("yaw", 1, -1), ("pitch", 0, -1)])
+def test_the_head_turns_by_the_drivers_angle(name: str, quantity: str, axis: int, sign: int) -> None:
+    driver = track("grid_lbax4n")
+    rest = driver.points[0]
+    angles = np.linspace(-12, 12, 9)
+    with torch.inference_mode(), FaceTracker() as tracker:
+        neutral = WARP.encode_structure(grey(rest, driver.size))
+        avatar = []
+        for angle in angles:
+            turned = turn(rest, axis, sign * np.radians(angle))
+            code = WARP.encode_structure(grey(turned, driver.size))
+            avatar.append(tracker.track(as_picture(draw(name, code, neutral))))
+    measured = getattr(motion(as_track(avatar)), quantity)
+    slope, _ = np.polyfit(angles, measured, 1)
+    assert np.corrcoef(angles, measured)[0, 1] > 0.97
+    assert 0.6 < slope < 1.6
+
+
+def turn(points: npt.NDArray[np.float64], axis: int, angle: float) -> npt.NDArray[np.float64]:
+    """A face turned about its own centre. axis: 0 across, 1 down."""
+    a, b = [(1, 2), (2, 0)][axis]
+    rotation = np.eye(3)
+    rotation[[a, a, b, b], [a, b, a, b]] = np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)
+    centre = points.mean(0)
+    return (points - centre) @ rotation.T + centre
+
+
+def test_gaze_moves_the_irises_alone() -> None:
+    _, appearance = portrait("mona_lisa")
+    driver = track("grid_bbaf2n")
+    rest = driver.points[0]
+    aside = rest.copy()
+    for iris, (left, right) in ((range(468, 473), (33, 133)), (range(473, 478), (362, 263))):
+        aside[list(iris), :2] += 0.1 * (rest[right, :2] - rest[left, :2])
+    with torch.inference_mode():
+        codes = [WARP.encode_structure(grey(p, driver.size)) for p in (rest, aside)]
+        still, looking = (
+            WARP.transfer(code, codes[0], appearance, Controls.default()).points for code in codes
+        )
+    moved = (looking - still)[0, :, :2].square().sum(1).sqrt()
+    assert float(moved[:468].max()) < 0.05
+    eye = float((still[0, 33, :2] - still[0, 133, :2]).square().sum().sqrt())
+    assert 0.8 <= float(moved[468]) / (0.1 * eye) <= 1.5
+
+
+def test_a_neutral_taken_with_an_open_mouth_is_closed() -> None:
+    """A driver who was calibrated in mid-word drives as one who was not."""
+    pictures, points = clip()
+    frame = most_open()
+    _, appearance = portrait("mona_lisa")
+    with torch.inference_mode():
+        spoken = WARP.encode_structure(observe(pictures[frame], points[frame], WARP.spec.driving))
+        neutral = WARP.neutral([spoken])
+        assert float(WARP.motion.mouth_gap(neutral.points)) < 0.02
+        moved = WARP.transfer(spoken, neutral, appearance, Controls.default()).points
+    driver, avatar = WARP.motion.mouth_gap(spoken.points), WARP.motion.mouth_gap(moved)
+    assert float(avatar) > 0.6 * float(driver)
+
+
+def test_nothing_moves_at_the_edge_of_the_crop() -> None:
+    source, _ = portrait("mona_lisa")
+    driver = track("intel_head_pose_male")
+    with torch.inference_mode():
+        codes = [WARP.encode_structure(grey(points, driver.size)) for points in driver.points]
+    drawn = draw("mona_lisa", codes[-1], codes[0])
+    border = torch.ones(SIZE, SIZE, dtype=torch.bool)
+    border[4:-4, 4:-4] = False
+    assert float((drawn - source.image[0]).abs().amax(0)[border].mean()) < 2 * LEVEL
+
+
+# The parts
+
+
+def test_the_operator_gives_every_control_point_its_own_motion() -> None:
+    _, appearance = portrait("astronaut")
+    field = appearance.field
+    count = len(WARP.motion.bending) + RING
+    still = displacement(field, torch.zeros(1, 2, count))
+    assert float(still.abs().max()) == 0
+    shift = displacement(field, torch.ones(1, 2, count))[0, 0]
+    points = appearance.structure.points[0, WARP.motion.bending, :2] / SIZE * GRID
+    inside = shift[points[:, 1].long().clamp(0, GRID - 1), points[:, 0].long().clamp(0, GRID - 1)]
+    assert float((inside - 1).abs().max()) < 1e-4
+    assert float(shift[0].abs().max()) < 0.2, "it has died out at the crop's edge"
+    assert float(shift.min()) > -1e-4, "and is nowhere turned round"
+
+
+@given(st.floats(-3, 3), st.floats(20, 200), st.integers(0, 2**31))
+def test_upright_coordinates_round_trip(angle: float, width: float, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    left = torch.rand(1, 2, generator=generator) * 300
+    step = torch.tensor([[np.cos(angle), np.sin(angle)]], dtype=torch.float32) * width
+    at = layers.frame(left, left + step)
+    points = torch.rand(1, 2, 40, generator=generator) * 512
+    back = layers.from_upright(at, layers.to_upright(at, points))
+    assert float((back - points).abs().max()) < 0.01
+
+
+def test_heights_are_those_of_the_polyline() -> None:
+    x = torch.linspace(-0.7, 0.7, 200)[None]
+    line = torch.tensor([[-0.5, -0.2, 0.1, 0.5], [0.0, -0.3, 0.2, 0.1]])
+    found = layers.heights(line.view(1, 2, 1, 4), x)[0, 0]
+    wanted = np.interp(x[0].numpy(), line[0].numpy(), line[1].numpy())
+    assert np.abs(found.numpy() - wanted).max() < 0.02  # the table's steps round the corners off
+
+
+def test_it_takes_one_face_only() -> None:
+    source, _ = portrait("mona_lisa")
+    with pytest.raises(ValueError, match="one source picture, not 2"):
+        WARP.encode_appearance([source, source])
+    with pytest.raises(ValueError, match="a face in it"):
+        WARP.encode_appearance([source._replace(valid=torch.tensor([False]))])
+    with pytest.raises(ValueError, match="at least one"):
+        WARP.neutral([])
