@@ -24,6 +24,7 @@ class Page {
     this.config = config;
     this.state = State.IDLE;
     this.connection = null;
+    this.picture = null; // the portrait that the person chose, a File; null for the server's
     this.noteOver = null;
     this.camera = new Camera();
     this.stage = new Stage({
@@ -51,7 +52,7 @@ class Page {
       this.#sendControls(this.settings.values);
     });
     this.settings.addEventListener("change", (event) => this.#sendControls(event.detail));
-    this.portrait.addEventListener("choose", () => this.changePortrait());
+    this.portrait.addEventListener("choose", (event) => this.changePortrait(event.detail));
     this.camera.addEventListener("devices", () => this.listCameras());
     this.camera.addEventListener("unplugged", () => this.fail(new CameraFailure("unplugged")));
     window.addEventListener("pagehide", () => this.stop());
@@ -75,7 +76,7 @@ class Page {
       connection.addEventListener("lost", (event) => this.fail(event.detail));
       this.stage.showAvatar(avatar);
       this.figures.start(connection.peer);
-      if (this.portrait.file) await this.changePortrait();
+      if (this.picture) await this.changePortrait(this.picture);
     } catch (error) {
       if (this.state !== State.IDLE && connection === this.connection) this.fail(error);
     }
@@ -124,10 +125,10 @@ class Page {
     else this.#note("Not calibrated: no face to be seen", "bad");
   }
 
-  async changePortrait() {
+  async changePortrait(file) {
     const { portrait, connection } = this;
-    const { file } = portrait;
     if (this.state !== State.LIVE) {
+      this.picture = file;
       this.#showPortrait(file, file.name);
       portrait.say("It is used from the next start on.");
       return;
@@ -135,14 +136,16 @@ class Page {
     portrait.say("Preparing the portrait…");
     try {
       const warnings = await connection.putSource(file);
+      this.picture = file;
       this.#showPortrait(file, file.name);
+      if (this.connection !== connection) return; // stopped meanwhile
       portrait.say(warnings.length ? warnings.map(sentence).join(" ") : undefined);
       this.#note("The portrait is in use", "live");
     } catch (error) {
       if (this.connection !== connection) return;
-      portrait.file = null;
       portrait.say(error.detail ? sentence(error.detail) : explain(error).text, true);
       this.#note("The picture cannot be used", "bad");
+      if (this.picture === file) await this.showServersPortrait(); // chosen before the start: it never was in use
     }
   }
 
@@ -166,6 +169,7 @@ class Page {
   }
 
   async showServersPortrait() {
+    this.picture = null;
     this.#showPortrait(await this.api.portrait(), "The server’s portrait");
   }
 

@@ -2,14 +2,13 @@
 
 const HELP = "Or drop one anywhere on this page. One upright, well lit face works best.";
 
-/** Fires `choose` when there is a new picture in `file`. */
+/** Fires `choose` (detail: the File) when the person has picked a picture that the server might take. */
 export class PortraitChooser extends EventTarget {
   /** parts: {button, input, name, help, thumbnail, drop}: elements. maxBytes: the largest picture that the server takes. */
   constructor(parts, maxBytes) {
     super();
     this.parts = parts;
     this.maxBytes = maxBytes;
-    this.file = null; // the person's choice; null for the server's portrait
     parts.button.addEventListener("click", () => parts.input.click());
     parts.input.addEventListener("change", () => {
       const [file] = parts.input.files;
@@ -26,8 +25,7 @@ export class PortraitChooser extends EventTarget {
     } else if (file.size > this.maxBytes) {
       this.say(`${file.name} has ${megabytes(file.size)}; the server takes ${megabytes(this.maxBytes)} at most.`, true);
     } else {
-      this.file = file;
-      this.dispatchEvent(new Event("choose"));
+      this.dispatchEvent(new CustomEvent("choose", { detail: file }));
     }
   }
 

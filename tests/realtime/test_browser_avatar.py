@@ -157,3 +157,13 @@ def test_a_setting_changes_how_the_portrait_moves(browser: Browser, astronaut: R
     there.button("Reset").click()
     assert there.page.get_by_label("Head", exact=True).input_value() == "1"
     there.page.context.close()
+
+
+def test_a_portrait_chosen_before_the_start_is_used_from_it_on(browser: Browser, astronaut: Running) -> None:
+    there = visit(browser, astronaut.address)
+    there.page.locator("#portrait-file").set_input_files(browsing.MONA_LISA)
+    there.page.get_by_text("It is used from the next start on.").wait_for()
+    there.start()
+    there.says("The portrait is in use")
+    assert difference(browsing.still(astronaut.address), there.avatar(4)[-1]) > 20
+    there.page.context.close()
