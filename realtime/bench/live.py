@@ -55,7 +55,7 @@ class LiveBench:
     echo: bool = False
     """Measure a bare echo server instead."""
     options: str = ""
-    """More options for the server, in one string."""
+    """More options for the server, in one string: --options='--threads 1'."""
     json: Path | None = None
     """Write the figures to this file."""
 
