@@ -13,9 +13,7 @@ from PIL import Image
 MEDIA = Path(__file__).parent / "media"
 MONA_LISA = MEDIA / "mona_lisa.jpg"
 ASTRONAUT = MEDIA / "astronaut.jpg"
-GRID_CLIP = (
-    MEDIA / "grid_brbk7n.mp4"
-)  # 360×288, 75 frames at 25 a second, with sound; speaks and blinks
+GRID_CLIP = MEDIA / "grid_brbk7n.mp4"  # 360×288, 75 frames at 25 a second, with sound; speaks and blinks
 TRACKS = sorted(path.stem for path in (MEDIA / "tracks").glob("*.npz"))
 
 
