@@ -5,6 +5,7 @@ Landmarks are MediaPipe FaceMesh's 478 (468 of the mesh, then 5 of each iris). "
 picture's.
 """
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,39 @@ IRIS_RIGHT = (473, 474, 475, 476, 477)
 EYE_CORNERS = (33, 133, 362, 263)  # outer left, inner left, inner right, outer right
 
 
+# Horn's matrix (4×4, row by row) as a linear map of the sums xx, xy, xz, yx, …, zz over two sets of points.
+HORN = (
+    (1, 0, 0, 0, 0, 1, 0, 0, 0, 0, -1, 0, 0, 0, 0, -1),
+    (0, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 0),
+    (0, 0, -1, 0, 0, 0, 0, 1, -1, 0, 0, 0, 0, 1, 0, 0),
+    (0, 0, 0, -1, 0, 0, 1, 0, 0, 1, 0, 0, -1, 0, 0, 0),
+    (1, 0, 0, 0, 0, -1, 0, 0, 0, 0, 1, 0, 0, 0, 0, -1),
+    (0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 1, 0),
+    (0, 0, 1, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 1, 0, 0),
+    (0, -1, 0, 0, -1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 1, 0),
+    (1, 0, 0, 0, 0, -1, 0, 0, 0, 0, -1, 0, 0, 0, 0, 1),
+)
+# A rotation (3×3, row by row) as a linear map of a unit quaternion's products ww, wx, wy, wz, xw, …, zz.
+QUATERNION = (
+    (1, 0, 0, 0, 1, 0, 0, 0, 1),
+    (0, 0, 0, 0, 0, -1, 0, 1, 0),
+    (0, 0, 1, 0, 0, 0, -1, 0, 0),
+    (0, -1, 0, 1, 0, 0, 0, 0, 0),
+    (0, 0, 0, 0, 0, -1, 0, 1, 0),
+    (1, 0, 0, 0, -1, 0, 0, 0, -1),
+    (0, 1, 0, 1, 0, 0, 0, 0, 0),
+    (0, 0, 1, 0, 0, 0, 1, 0, 0),
+    (0, 0, 1, 0, 0, 0, -1, 0, 0),
+    (0, 1, 0, 1, 0, 0, 0, 0, 0),
+    (-1, 0, 0, 0, 1, 0, 0, 0, -1),
+    (0, 0, 0, 0, 0, 1, 0, 1, 0),
+    (0, -1, 0, 1, 0, 0, 0, 0, 0),
+    (0, 0, 1, 0, 0, 0, 1, 0, 0),
+    (0, 0, 0, 0, 0, 1, 0, 1, 0),
+    (-1, 0, 0, 0, -1, 0, 0, 0, 1),
+)
+
+
 def rotation_between(source: Tensor, target: Tensor) -> Tensor:
     """The rotation R (B×3×3) that best turns centred `source` rows into `target` rows: target ≈ source @ Rᵀ.
 
@@ -70,13 +104,7 @@ def rotation_between(source: Tensor, target: Tensor) -> Tensor:
     which needs neither an SVD nor a host synchronisation, and never returns a reflection.
     """
     m = source.transpose(1, 2) @ target  # B×3×3
-    xx, xy, xz, yx, yy, yz, zx, zy, zz = m.flatten(1).unbind(1)
-    k = torch.stack(
-        (xx + yy + zz, yz - zy, zx - xz, xy - yx,
-         yz - zy, xx - yy - zz, xy + yx, zx + xz,
-         zx - xz, xy + yx, yy - xx - zz, yz + zy,
-         xy - yx, zx + xz, yz + zy, zz - xx - yy), 1,
-    ).view(-1, 4, 4)  # fmt: skip
+    k = (m.flatten(1) @ _table(HORN, m.device, m.dtype)).view(-1, 4, 4)
     eye = torch.eye(4, dtype=k.dtype, device=k.device)
     k = _normalised(k) + eye  # shifted: all eigenvalues in [0, 2], the largest kept largest
     for _ in range(3):
@@ -98,12 +126,14 @@ def _normalised(k: Tensor) -> Tensor:
 
 def quaternion_to_rotation(q: Tensor) -> Tensor:
     """Unit quaternions (B×4, scalar first) as rotations B×3×3."""
-    w, x, y, z = q.unbind(1)
-    return torch.stack(
-        (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
-         2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
-         2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)), 1,
-    ).view(-1, 3, 3)  # fmt: skip
+    products = (q.unsqueeze(2) * q.unsqueeze(1)).flatten(1)  # ww, wx, wy, wz, xw, …
+    return (products @ _table(QUATERNION, q.device, q.dtype)).view(-1, 3, 3)
+
+
+@cache
+def _table(rows: tuple[tuple[int, ...], ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """A constant matrix, copied to each device once. Products with it replace dozens of tiny operations."""
+    return torch.tensor(rows, device=device, dtype=dtype)
 
 
 def rotation_power(rotation: Tensor, power: Tensor) -> Tensor:

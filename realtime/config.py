@@ -51,7 +51,7 @@ class Settings:
     """STUN or TURN server, as stun:HOST[:PORT] or turn:USER:PASSWORD@HOST[:PORT]. None are contacted
     otherwise."""
     threads: int = 0
-    """Processor threads for the generator where it runs on the CPU; 0 leaves the choice to torch."""
+    """Processor threads for the generator where it runs on the CPU; 0 takes half of the cores."""
     log_level: LogLevel = "info"
     """How much to say on the standard error stream."""
     version: bool = False

@@ -1,4 +1,6 @@
-"""Which device the generator runs on."""
+"""Which device the generator runs on, and with how many threads."""
+
+import os
 
 import torch
 
@@ -13,3 +15,12 @@ def choose_device(wanted: str) -> str:
             f"device {wanted}: not there, or this build of torch cannot use it; try --device auto"
         )
     return wanted
+
+
+def use_threads(wanted: int) -> None:
+    """Let torch use so many threads on the CPU; 0: half of the cores, as tracking and coding run beside it.
+
+    A generator that spreads over all cores waits for the slowest of them in every operation: with other
+    work on the same two cores, two threads were several times slower than one.
+    """
+    torch.set_num_threads(wanted or max(1, (os.cpu_count() or 1) // 2))

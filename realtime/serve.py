@@ -32,7 +32,7 @@ from realtime.app import make_app
 from realtime.command_line import fail, native_messages_muted, parse
 from realtime.config import MAX_UPLOAD, Settings
 from realtime.controls import ControlPanel
-from realtime.devices import choose_device
+from realtime.devices import choose_device, use_threads
 from realtime.engine import Avatar, Engine, EngineThread, Portrait
 from realtime.pictures import load_picture
 from realtime.pipeline import Tracker
@@ -106,8 +106,7 @@ def load(settings: Settings) -> tuple[Engine, Portrait]:
     device, or a source without a usable face."""
     generator = registry.get(settings.model)
     device = choose_device(settings.device)
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
+    use_threads(settings.threads)
     picture = load_picture(settings.source)
     try:
         engine = Engine(generator(), device, settings.size, time.monotonic)

@@ -27,10 +27,8 @@ LID_RIM = 0.03  # × the eye's width: the lower landmarks lie that far inside th
 EDGE = 1.5  # pixels over which lids and irises end
 
 
-def draw_eyes(
-    motion: Motion, rgb: Tensor, picture: Tensor, appearance: Appearance, structure: Structure
-) -> Tensor:
-    """rgb (B×3×SIZE×SIZE) with both eyes on it. picture: the shaded portrait. Both eyes of a batch are one
+def draw_eyes(motion: Motion, rgb: Tensor, appearance: Appearance, structure: Structure) -> Tensor:
+    """rgb (B×3×SIZE×SIZE) with both eyes on it. Both eyes of a batch are one
     batch of 2·B.
     """
     batch = rgb.shape[0]
@@ -49,19 +47,24 @@ def draw_eyes(
 
     above = stretched(upper - y, upper - hollow, source_upper - source_hollow, LASHES)
     below = stretched(y - lower, cheek - lower, source_cheek - source_lower, LASHES)
-    origin = torch.where(y < (upper + lower) / 2, source_upper - above, source_lower + LID_RIM + below)
-    from_source = from_upright(source_at, torch.stack((x, origin), 1))
-    both = from_source.view(batch, 2, 2, -1).transpose(1, 2).flatten(2)  # one look-up a picture
-    skin = sample(picture, both).view(batch, 3, 2, -1).transpose(1, 2).flatten(0, 1)
+    within = (y - upper) / (lower - upper).clamp_min(1e-3)  # 0 at the upper lid, 1 at the lower
+    lid = torch.where(y < (upper + lower) / 2, source_upper - above, source_lower + LID_RIM + below)
+    bare = source_upper + within.clamp(0, 1) * (source_lower - source_upper)
+    origins = torch.stack((torch.stack((x, lid), 1), torch.stack((x, bare), 1)), 1)  # 2·B×2×2×K
+    from_source = from_upright(source_at, origins.transpose(1, 2).flatten(2))
+    each = from_source.view(batch, 2, 2, -1).transpose(1, 2).flatten(2)  # one look-up a picture
+    picture = appearance.picture.expand(batch, -1, -1, -1)
+    skin, bare = sample(picture, each).view(batch, 3, 2, 2, -1).transpose(1, 2).flatten(0, 1).unbind(2)
 
-    ball = _ball(motion, appearance, structure, pixels, at, width)
+    # Where a portrait shows too little of an eye to draw a ball, what it shows lies between the lids.
+    seen = appearance.eyes_seen.expand(batch, -1).reshape(-1, 1, 1)
+    ball = bare + seen * (_ball(motion, appearance, structure, pixels, at, width) - bare)
     beyond = (x.abs() - 0.5).clamp_min(0)
     ajar = ((torch.minimum(y - upper, lower - y) - beyond) * width / EDGE + 0.3).clamp(0, 1)
     ajar = ajar * ((lower - upper) * width / 2).clamp(0, 1)  # lids that met leave no white line
     colour = skin + ajar.unsqueeze(1) * (ball - skin)
     inside = torch.minimum(torch.minimum(y - hollow, cheek - y), REACH - x.abs()) * width / (2 * EDGE)
-    opacity = inside.clamp(0, 1) * appearance.eyes_seen.expand(batch, -1).reshape(-1, 1)
-    return paste(rgb, place, colour, opacity)
+    return paste(rgb, place, colour, inside.clamp(0, 1))
 
 
 def _ball(

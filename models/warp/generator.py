@@ -27,6 +27,7 @@ CONTOUR = (
 SKIN = (205, 425, 50, 280, 6)  # cheeks and nose bridge
 DAB = 0.015  # × the crop's side: how far around a landmark its skin is looked at
 NEARLY = 0.8  # a portrait's mouth this much as open as its driver's neutral is as open
+FOREIGN_LIPS = 0.2  # of the lips' motion is added on another's portrait, where it looks smaller than it is
 MARGIN = 8  # pixels over which the avatar fades into the portrait at the crop's edge
 
 
@@ -41,7 +42,7 @@ class Warp(Reenactor[Appearance, Structure]):
         name="warp",
         reads=frozenset({"image", "points"}),
         source=CropRule(size=SIZE, scale=2.4, shift=(0.0, -0.05), inside=True, min_scale=1.9),
-        driving=CropRule(size=320, scale=1.3),
+        driving=CropRule(size=256, scale=1.25),
         controls=Controls._fields,
         needs_weights=False,
         appearance="host",
@@ -149,11 +150,12 @@ class Warp(Reenactor[Appearance, Structure]):
         self, structure: Structure, neutral: Structure, appearance: Appearance, controls: Controls
     ) -> Structure:
         source = appearance.structure
-        gap = self.motion.mouth_gap(source.points)
-        points = self.motion.transfer(
-            self._resting(structure, gap), self._resting(neutral, gap), source.points, controls
-        )
         unlike = self.shading.unlike(neutral, source)
+        gap = self.motion.mouth_gap(source.points)
+        spoken = controls._replace(lips=controls.lips * (1 + FOREIGN_LIPS * unlike))
+        points = self.motion.transfer(
+            self._resting(structure, gap), self._resting(neutral, gap), source.points, spoken
+        )
         amount = (controls.shading * controls.gain_expression).view(-1, 1, 1, 1)
         opened = self.mouth.opened(points, source.points)
         mouth = self.mouth.inside(structure, neutral, source, points, unlike, controls.mouth_pixels)
@@ -178,7 +180,6 @@ class Warp(Reenactor[Appearance, Structure]):
 
     def decode(self, appearance: Appearance, structure: Structure) -> tuple[Tensor, Tensor]:
         source = appearance.structure.points
-        picture = self.shading.relight(appearance, structure)
         scale, rotation, shift = rigid_fit(
             source[:, self.motion.rigid], structure.points[:, self.motion.rigid]
         )
@@ -188,11 +189,20 @@ class Warp(Reenactor[Appearance, Structure]):
         motion = layers.planar(torch.cat((moved[:, self.motion.bending], ring), 1)) * (2 / SIZE)
         forward = displacement(appearance.field, motion)
         backward = self._inverted(forward)
-        flow = F.interpolate(backward, size=(SIZE, SIZE), mode="bilinear", align_corners=False)
-        grid = flow.permute(0, 2, 3, 1) + self.pixels
+        at = self.cells + backward.permute(0, 2, 3, 1)
+        ratio = F.grid_sample(
+            self.shading.ratio(appearance, structure), at, align_corners=False, padding_mode="border"
+        )
+        fine = F.interpolate(
+            torch.cat((backward, ratio), 1), size=(SIZE, SIZE), mode="bilinear", align_corners=False
+        )
+        grid = fine[:, :2].permute(0, 2, 3, 1) + self.pixels
+        picture = appearance.picture.expand(grid.shape[0], -1, -1, -1)
         rgb = F.grid_sample(picture, grid.to(picture.dtype), align_corners=False, padding_mode="border")
-        rgb = draw_eyes(self.motion, rgb, picture, appearance, structure)
-        rgb = self.mouth.draw(rgb, structure)
+        rgb = draw_eyes(self.motion, rgb, appearance, structure)
+        rgb = self.mouth.draw_lips(rgb, appearance, structure)
+        rgb = rgb.mul_(fine[:, 2:].to(rgb.dtype)).clamp_(max=1)
+        rgb = self.mouth.draw_inside(rgb, structure)
         return rgb, self.alpha.expand(rgb.shape[0], -1, -1, -1)
 
     def _inverted(self, forward: Tensor) -> Tensor:

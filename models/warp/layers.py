@@ -5,6 +5,7 @@ Pictures are in pixels, y downwards; "upright" coordinates of a feature have its
 −½ and ½. Many points are B×2×K, x's before y's, because arithmetic on interleaved pairs is several times
 slower."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -114,6 +115,18 @@ def stretched(distance: Tensor, length: Tensor, source_length: Tensor, rigid: fl
     keep = keep.clamp(max=rigid)
     beyond = (distance - keep).clamp_min(0) * (source_length - keep) / (length - keep).clamp_min(1e-4)
     return torch.minimum(distance.clamp_min(0), keep) + beyond
+
+
+def bent(y: Tensor, knots: Sequence[Tensor], source_knots: Sequence[Tensor]) -> Tensor:
+    """y, mapped piece by piece so that each knot meets its source, and shifted beyond the first and the last.
+    All B×K."""
+    mapped = source_knots[0] + torch.minimum(y - knots[0], torch.zeros_like(y))
+    for start, end, source_start, source_end in zip(
+        knots, knots[1:], source_knots, source_knots[1:], strict=False
+    ):
+        length = (end - start).clamp_min(1e-3)
+        mapped = mapped + ((y - start) / length).clamp(0, 1) * (source_end - source_start)
+    return mapped + (y - knots[-1]).clamp_min(0)
 
 
 class Window(NamedTuple):

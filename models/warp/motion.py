@@ -40,7 +40,7 @@ BENDING = tuple(
 )
 
 SHIFT_LIMIT = 0.8  # × the face's width: how far the head may leave its place in the portrait
-GAZE_GAIN = 1.25  # landmarks show less of a gaze than there is
+GAZE_GAIN = 1.5  # landmarks show less of a gaze than there is
 LID_GAIN = 1.5  # a closed eye's landmarks still lie apart
 REACH = 0.2  # × the face's width: how far around a feature its own gain acts
 
@@ -62,6 +62,7 @@ class Motion(nn.Module):
         self.lip_upper: Tensor
         self.lip_lower: Tensor
         self.eye_edges: Tensor
+        self.lip_edges: Tensor
         self.irises: Tensor
         self.bending: Tensor
         self.oval: Tensor
@@ -76,6 +77,9 @@ class Motion(nn.Module):
             "lip_upper": torch.tensor(LIP_UPPER),  # 11
             "lip_lower": torch.tensor(LIP_LOWER),
             "eye_edges": torch.tensor(_eye_edges()),  # 2×4×11: hollow, upper lid, lower lid, cheek
+            "lip_edges": torch.tensor(
+                _lip_edges()
+            ),  # 4×13: upper lip's outer and inner edge, lower's inner and outer
             "irises": torch.tensor(IRISES),  # 2×5
             "bending": torch.tensor(BENDING),
             "oval": torch.tensor(FACE_OVAL),
@@ -226,6 +230,19 @@ def _eye_edges() -> list[list[tuple[int, ...]]]:
         outer = [(left, *edge, right) for edge in (hollow, cheek)]
         edges.append([outer[0], (left, *upper, right), (left, *lower, right), outer[1]])
     return edges
+
+
+def _lip_edges() -> list[tuple[int, ...]]:
+    """The four edges of the lips, all from one outer corner of the mouth to the other."""
+    left, right = LIPS_OUTER[0], LIPS_OUTER[10]
+    above, below = LIPS_OUTER[:11], (left, *LIPS_OUTER[:10:-1], right)
+    # The inner edges have two points more: the ends of the outer ones are repeated.
+    return [
+        (left, *above, right),
+        (left, *LIP_UPPER, right),
+        (left, *LIP_LOWER, right),
+        (left, *below, right),
+    ]
 
 
 def _share(mean: Tensor, feature: tuple[int, ...]) -> Tensor:

@@ -4,8 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.warp.codes import MOUTH, MOUTH_SPAN, SIZE, Structure
+from models.warp.codes import MOUTH, MOUTH_SPAN, SIZE, Appearance, Structure
 from models.warp.layers import (
+    bent,
     depth,
     from_upright,
     heights,
@@ -19,9 +20,10 @@ from models.warp.layers import (
 )
 from models.warp.motion import Motion
 
-WINDOW = (120, 144)  # pixels
+WINDOW = (100, 124)  # pixels
 SMALL = (MOUTH[0] // 2, MOUTH[1] // 2)  # a drawn mouth has nothing finer to show
-GROWTH = 2.0  # pixels that the layer reaches under the lips
+SKIN = 0.08  # × the mouth's width: over which the lips' layer ends in the skin around them
+GROWTH = 1.0  # pixels that the inside reaches under the lips
 OPENING = (0.015, 0.05)  # gap / width beyond the source's at which the layer starts, and is whole
 OWN_TEETH = (
     0.05,
@@ -79,8 +81,9 @@ class Mouth(nn.Module):
             -1, 2, *lips.shape
         )
 
-        drawn = F.interpolate(
-            self._drawn(edges, source.skin), size=MOUTH, mode="bilinear", align_corners=False
+        dark, drawn = (
+            F.interpolate(part, size=MOUTH, mode="bilinear", align_corners=False)
+            for part in self._drawn(edges, source.skin)
         )
         driver = self._fitted(structure, points) * _gain(neutral.skin, source.skin)
         inside = drawn + shown.view(-1, 1, 1, 1) * (driver.clamp(0, 1) - drawn)
@@ -92,10 +95,33 @@ class Mouth(nn.Module):
             unlike, 1 - shown
         )
         own = own.view(-1, 1, 1, 1)
-        below = drawn + is_teeth * (teeth - drawn)
+        below = dark + is_teeth * (teeth - dark)
         return inside + own * (below - inside)
 
-    def draw(self, rgb: Tensor, structure: Structure) -> Tensor:
+    def draw_lips(self, rgb: Tensor, appearance: Appearance, structure: Structure) -> Tensor:
+        """rgb (B×3×SIZE×SIZE) with the portrait's lips over it, edge by edge.
+
+        The bent picture, whose cells are as wide as a lip, can't tell an upper lip from a lower one.
+        """
+        batch = rgb.shape[0]
+        source = appearance.structure.points.expand(batch, -1, -1)
+        at, source_at = self.motion.mouth_frame(structure.points), self.motion.mouth_frame(source)
+        place = window(at.centre, WINDOW, (SIZE, SIZE))
+        x, y = to_upright(at, place.points).unbind(1)
+        lines = [
+            to_upright(frame, planar(points[:, self.motion.lip_edges.flatten()]))
+            for frame, points in ((at, structure.points), (source_at, source))
+        ]
+        ends = lines[0].view(batch, 2, 4, -1)[:, 0, 0]
+        edges = heights(torch.cat(lines, 2).view(batch, 2, 8, -1), x).unbind(1)
+        origin = bent(y, edges[:4], edges[4:])
+        picture = appearance.picture.expand(batch, -1, -1, -1)
+        colour = sample(picture, from_upright(source_at, torch.stack((x, origin), 1)))
+        beside = torch.minimum(x - ends[:, :1], ends[:, -1:] - x)
+        beyond = torch.minimum(y - edges[0], edges[3] - y) + SKIN
+        return paste(rgb, place, colour, (torch.minimum(beside, beyond) / SKIN).clamp(0, 1))
+
+    def draw_inside(self, rgb: Tensor, structure: Structure) -> Tensor:
         """The picture (B×3×SIZE×SIZE) with the mouth's inside between the lips."""
         at = self.motion.mouth_frame(structure.points)
         place = window(at.centre, WINDOW, (SIZE, SIZE))
@@ -121,25 +147,25 @@ class Mouth(nn.Module):
         at_patch = torch.stack((self.patch[:, 0].expand(points.shape[0], -1), self.patch[:, 1] * stretch), 1)
         return sample_patch(structure.mouth, at_patch, MOUTH_SPAN).view_as(structure.mouth)
 
-    def _drawn(self, edges: Tensor, skin: Tensor) -> Tensor:
-        """B×3×SMALL: upper teeth under the lip, darkness, a tongue. edges: B×2×2×J, upper and lower lip;
-        skin: B×3.
+    def _drawn(self, edges: Tensor, skin: Tensor) -> tuple[Tensor, Tensor]:
+        """Darkness with a tongue in it, and the same with upper teeth under the lip: B×3×SMALL each.
+
+        edges: B×2×2×J, upper and lower lip; skin: B×3.
         """
         below, above = depth(edges[:, :, 0], edges[:, :, 1], self.small.expand(edges.shape[0], -1, -1))
         aside = (self.small[:, 0].abs() * 2).clamp(max=1)
         red, green, blue = skin.unbind(1)
-        light = (0.299 * red + 0.587 * green + 0.114 * blue).view(-1, 1)
-        teeth = (
-            ((0.17 - below) / 0.03).clamp(0, 1)
-            * (1 - aside.pow(4))
-            * (0.55 + 0.45 * (below / 0.05).clamp(0, 1))
-        )
-        tongue = ((0.16 - above) / 0.12).clamp(0, 1) * (1 - aside.square()) * 0.5
-        dark = (skin * 0.16).unsqueeze(2)
-        flesh = torch.stack((red * 0.62, green * 0.34, blue * 0.34), 1).unsqueeze(2)
+        dark = torch.stack((red * 0.2, green * 0.11, blue * 0.11), 1).unsqueeze(2)
+        flesh = torch.stack((red * 0.6, green * 0.33, blue * 0.33), 1).unsqueeze(2)
+        tongue = ((0.16 - above) / 0.14).clamp(0, 1) * (1 - aside.square()) * 0.5
         colour = dark + tongue.unsqueeze(1) * (flesh - dark)
-        white = self.teeth * (light * 1.5).clamp(0.25, 0.95).unsqueeze(1)
-        return (colour + teeth.unsqueeze(1) * (white - colour)).view(-1, 3, *SMALL)
+        # Teeth hang a third of the way down at most, in the shadow of the lip and fading to the corners.
+        length = ((below + above) * 0.38).clamp(0.02, 0.13)
+        teeth = ((length - below) / 0.025).clamp(0, 1) * (1 - aside.pow(3))
+        shade = 0.45 + 0.4 * (below / 0.06).clamp(0, 1) * (1 - aside.square())
+        white = (self.teeth * (0.35 + 0.65 * skin.unsqueeze(2))) * shade.unsqueeze(1)
+        toothed = colour + teeth.unsqueeze(1) * (white - colour)
+        return colour.view(-1, 3, *SMALL), toothed.view(-1, 3, *SMALL)
 
     def _own_teeth(
         self, mouth: Tensor, edges: Tensor, source_edges: Tensor, size: Tensor

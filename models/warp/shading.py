@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.warp.codes import SHADE, SIZE, Appearance, Structure
+from models.warp.codes import SHADE, Appearance, Structure
 from models.warp.field import Array, barycentric, cell_centres, pulled_inside
 from models.warp.layers import planar, sample
 
@@ -67,14 +67,12 @@ class Shading(nn.Module):
         change = structure.shade - neutral.shade
         return torch.lerp(change, _blurred(change, self.coarse), unlike.view(-1, 1, 1, 1))
 
-    def relight(self, appearance: Appearance, structure: Structure) -> Tensor:
-        """B×3×SIZE×SIZE: the portrait under the change of shading."""
+    def ratio(self, appearance: Appearance, structure: Structure) -> Tensor:
+        """B×1×GRID×GRID in the portrait's own pose: by what the change of shading multiplies it."""
         change = (structure.shade - appearance.structure.shade).clamp(-LIMIT, LIMIT)
         at = appearance.shade_at.expand(change.shape[0], -1, -1, -1)
         change = F.grid_sample(change, at, align_corners=False, padding_mode="border")
-        ratio = (change * appearance.shade_mask).exp()
-        ratio = F.interpolate(ratio, size=(SIZE, SIZE), mode="bilinear", align_corners=False)
-        return (appearance.picture * ratio.to(appearance.picture.dtype)).clamp(max=1)
+        return (change * appearance.shade_mask).exp()
 
 
 def _smoothing(sigma: float) -> Tensor:
