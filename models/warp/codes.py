@@ -9,7 +9,7 @@ from models.warp.field import Field
 SIZE = 512  # side of the source's crop, pixels
 GRID = 128  # cells a side of the displacement
 SHADE = 96  # pixels a side of the canonical face, on which shading is compared
-MOUTH = (60, 80)  # pixels of the mouth's patch, height and width
+MOUTH = (72, 96)  # pixels of the mouth's patch, height and width
 MOUTH_SPAN = 1.5  # width of the patch, × the mouth's width
 EYE = (64, 96)  # pixels of an eye's patch
 EYE_SPAN = 1.6  # width of the patch, × the eye's width

@@ -42,7 +42,7 @@ class Warp(Reenactor[Appearance, Structure]):
         name="warp",
         reads=frozenset({"image", "points"}),
         source=CropRule(size=SIZE, scale=2.4, shift=(0.0, -0.05), inside=True, min_scale=1.9),
-        driving=CropRule(size=256, scale=1.25),
+        driving=CropRule(size=320, scale=1.3),
         controls=Controls._fields,
         needs_weights=False,
         appearance="host",

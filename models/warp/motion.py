@@ -40,8 +40,8 @@ BENDING = tuple(
 )
 
 SHIFT_LIMIT = 0.8  # × the face's width: how far the head may leave its place in the portrait
-GAZE_GAIN = 1.5  # landmarks show less of a gaze than there is
-LID_GAIN = 1.5  # a closed eye's landmarks still lie apart
+GAZE_GAIN = 1.7  # landmarks show less of a gaze than there is
+LID_GAIN = 1.8  # a closed eye's landmarks still lie apart
 REACH = 0.2  # × the face's width: how far around a feature its own gain acts
 
 

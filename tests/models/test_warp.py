@@ -220,7 +220,7 @@ def test_gaze_moves_the_irises_alone() -> None:
     moved = (looking - still)[0, :, :2].square().sum(1).sqrt()
     assert float(moved[:468].max()) < 0.05
     eye = float((still[0, 33, :2] - still[0, 133, :2]).square().sum().sqrt())
-    assert 0.8 <= float(moved[468]) / (0.1 * eye) <= 1.6
+    assert 0.8 <= float(moved[468]) / (0.1 * eye) <= 1.8
 
 
 def test_a_neutral_taken_with_an_open_mouth_is_closed() -> None:
