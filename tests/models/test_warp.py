@@ -18,6 +18,7 @@ from models.portrait_face import portrait_face
 from models.warp import Warp, layers
 from models.warp.codes import GRID, SIZE, Appearance, Structure
 from models.warp.field import RING, displacement
+from models.warp.motion import GAZE_GAIN
 from realtime.bench.motion import FLOORS, Motion, as_track, motion
 from tests.material import ASTRONAUT, GRID_CLIP, MONA_LISA, frames, picture, track
 
@@ -220,7 +221,7 @@ def test_gaze_moves_the_irises_alone() -> None:
     moved = (looking - still)[0, :, :2].square().sum(1).sqrt()
     assert float(moved[:468].max()) < 0.05
     eye = float((still[0, 33, :2] - still[0, 133, :2]).square().sum().sqrt())
-    assert 0.8 <= float(moved[468]) / (0.1 * eye) <= 1.8
+    assert float(moved[468]) / (0.1 * eye) == pytest.approx(GAZE_GAIN, rel=0.03)
 
 
 def test_a_neutral_taken_with_an_open_mouth_is_closed() -> None:
