@@ -53,7 +53,9 @@ class Controls(NamedTuple):
         unknown = values.keys() - set(cls._fields)
         if unknown:
             raise ValueError(f"unknown control {sorted(unknown)[0]!r}; known: {', '.join(cls._fields)}")
-        return cls(*(torch.full((batch,), values.get(name, 1.0), device=device) for name in cls._fields))
+        return cls(
+            *(torch.full((batch,), float(values.get(name, 1.0)), device=device) for name in cls._fields)
+        )
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,28 @@ QUATERNION = (
     (-1, 0, 0, 0, -1, 0, 0, 0, 1),
 )
 
+# A rotation's trace, and twice the vector that its antisymmetric part stands for, as a linear map of it.
+AXIS = (
+    (1, 0, 0, 0),
+    (0, 0, 0, -1),
+    (0, 0, 1, 0),
+    (0, 0, 0, 1),
+    (1, 0, 0, 0),
+    (0, -1, 0, 0),
+    (0, 0, -1, 0),
+    (0, 1, 0, 0),
+    (1, 0, 0, 0),
+)
+EYE = ((1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1))
+RAMP = ((0.0, 1e-6, 2e-6, 3e-6),)
+
+
+def length(vectors: Tensor, dim: int | tuple[int, ...]) -> Tensor:
+    """The vectors' Euclidean length along `dim`, which goes. One operation, where squares, sum and root are
+    three."""
+    norm: Tensor = torch.linalg.vector_norm(vectors, dim=dim)
+    return norm
+
 
 def rotation_between(source: Tensor, target: Tensor) -> Tensor:
     """The rotation R (B×3×3) that best turns centred `source` rows into `target` rows: target ≈ source @ Rᵀ.
@@ -105,23 +127,19 @@ def rotation_between(source: Tensor, target: Tensor) -> Tensor:
     """
     m = source.transpose(1, 2) @ target  # B×3×3
     k = (m.flatten(1) @ _table(HORN, m.device, m.dtype)).view(-1, 4, 4)
-    eye = torch.eye(4, dtype=k.dtype, device=k.device)
-    k = _normalised(k) + eye  # shifted: all eigenvalues in [0, 2], the largest kept largest
-    for _ in range(3):
-        k = _normalised(k)
-        for _ in range(4):  # a sixteenth power is far from float's limits; norms are dear on small tensors
+    # Shifted: all eigenvalues in [0, 2], the largest kept largest.
+    k = k / (length(k, (1, 2)).view(-1, 1, 1) + 1e-12) + _table(EYE, m.device, m.dtype)
+    for _ in range(2):
+        k = k / length(k, (1, 2)).view(-1, 1, 1)
+        for _ in range(6):  # a 64th power is far from float's limits, and norms are dear on small tensors
             k = k @ k
     # k is now c·v vᵀ: its column with the largest diagonal entry is v. The ramp breaks ties between opposite
     # signs.
-    diagonal = k.diagonal(dim1=1, dim2=2)
-    diagonal = diagonal / diagonal.sum(1, keepdim=True) + torch.arange(4, device=k.device) * 1e-6
+    k = k / k.diagonal(dim1=1, dim2=2).sum(1).view(-1, 1, 1)
+    diagonal = k.diagonal(dim1=1, dim2=2) + _table(RAMP, m.device, m.dtype)
     column = (diagonal >= diagonal.amax(1, keepdim=True)).to(k.dtype)
-    q = (_normalised(k) @ column.unsqueeze(2)).squeeze(2)
-    return quaternion_to_rotation(q / (q.square().sum(1, keepdim=True).sqrt() + 1e-12))
-
-
-def _normalised(k: Tensor) -> Tensor:
-    return k / (k.square().sum((1, 2), keepdim=True).sqrt() + 1e-12)
+    q = (k @ column.unsqueeze(2)).squeeze(2)
+    return quaternion_to_rotation(q / (length(q, 1).unsqueeze(1) + 1e-12))
 
 
 def quaternion_to_rotation(q: Tensor) -> Tensor:
@@ -131,26 +149,19 @@ def quaternion_to_rotation(q: Tensor) -> Tensor:
 
 
 @cache
-def _table(rows: tuple[tuple[int, ...], ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+def _table(rows: tuple[tuple[float, ...], ...], device: torch.device, dtype: torch.dtype) -> Tensor:
     """A constant matrix, copied to each device once. Products with it replace dozens of tiny operations."""
     return torch.tensor(rows, device=device, dtype=dtype)
 
 
 def rotation_power(rotation: Tensor, power: Tensor) -> Tensor:
     """Rotations (B×3×3, less than half a turn) about the same axis by `power` (B) times the angle."""
-    diagonal = rotation.diagonal(dim1=1, dim2=2)
-    axis = torch.stack(
-        (
-            rotation[:, 2, 1] - rotation[:, 1, 2],
-            rotation[:, 0, 2] - rotation[:, 2, 0],
-            rotation[:, 1, 0] - rotation[:, 0, 1],
-        ),
-        1,
-    )  # 2 sin(angle) × the unit axis
-    sine = axis.square().sum(1).sqrt()
-    half = torch.atan2(sine, diagonal.sum(1) - 1) * power / 2
-    axis = axis / sine.clamp_min(1e-12).unsqueeze(1)
-    return quaternion_to_rotation(torch.cat((half.cos().unsqueeze(1), half.sin().unsqueeze(1) * axis), 1))
+    parts = rotation.flatten(1) @ _table(AXIS, rotation.device, rotation.dtype)
+    trace, axis = parts[:, :1], parts[:, 1:]  # the axis by twice the angle's sine
+    sine = length(axis, 1).unsqueeze(1)
+    half = torch.atan2(sine, trace - 1) * (power.unsqueeze(1) / 2)
+    axis = axis * (half.sin() / sine.clamp_min(1e-12))
+    return quaternion_to_rotation(torch.cat((half.cos(), axis), 1))
 
 
 def rigid_fit(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,6 +1,7 @@
 """Training-free reenactment: the source picture is bent by the driver's landmarks.
 
 codes.py      what is known of a portrait and of a driving frame
+features.py   eyes and mouth: where they lie, how far they are open, the edges that divide them
 motion.py     landmarks: pose, expression, lids, gaze, lips
 field.py      from a few hundred control points to a dense displacement, prepared once a portrait
 shading.py    the driver's low-pass change of shading

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from models.warp.features import Features
 from models.warp.field import Field
 
 SIZE = 512  # side of the source's crop, pixels
@@ -23,6 +24,7 @@ class Structure(NamedTuple):
     """
 
     points: Tensor  # B×478×3
+    head: Tensor  # B×RING×2: where the silhouette goes; 0 in a driver's codes
     shade: Tensor  # B×1×SHADE×SHADE: log of the low-pass luminance on the canonical face
     skin: Tensor  # B×3: mean colour of the cheeks and the nose bridge
     mouth: Tensor  # B×3×MOUTH: the mouth, upright and scaled to its width
@@ -38,6 +40,7 @@ class Appearance(NamedTuple):
     structure: Structure  # the source's own
     picture: Tensor  # B×3×SIZE×SIZE
     ring: Tensor  # B×RING×3: the head's silhouette, crop pixels
+    features: Features  # of the picture, in grid_sample's units
     field: Field
     shade_at: (
         Tensor  # B×GRID×GRID×2: where on the canonical face each cell of the crop lies, grid_sample's units

@@ -3,22 +3,11 @@ control points of it, because a closing eye would fold it.
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from models.warp.codes import EYE_SPAN, IRIS_SPAN, SIZE, Appearance, Structure
-from models.warp.layers import (
-    Frame,
-    from_upright,
-    heights,
-    paste,
-    planar,
-    sample,
-    sample_patch,
-    stretched,
-    to_upright,
-    window,
-)
-from models.warp.motion import Motion
+from models.warp.codes import EYE, EYE_SPAN, IRIS_SPAN, SIZE, Appearance
+from models.warp.features import EYES, IRISES, Features, Frame, from_upright, to_upright
+from models.warp.layers import Layer, Placed, Window, look_up, patch_units, sample, stretched
 
 WINDOW = (56, 80)  # pixels
 REACH = 0.72  # half width of the layer, × the eye's width
@@ -27,57 +16,76 @@ LID_RIM = 0.03  # × the eye's width: the lower landmarks lie that far inside th
 EDGE = 1.5  # pixels over which lids and irises end
 
 
-def draw_eyes(motion: Motion, rgb: Tensor, appearance: Appearance, structure: Structure) -> Tensor:
-    """rgb (B×3×SIZE×SIZE) with both eyes on it. Both eyes of a batch are one
-    batch of 2·B.
-    """
-    batch = rgb.shape[0]
-    source = appearance.structure.points.expand(batch, -1, -1)
-    at, source_at = motion.eye_frames(structure.points), motion.eye_frames(source)
-    place = window(at.centre, WINDOW, (SIZE, SIZE))
-    pixels = to_upright(at, place.points)
-    x, y = pixels.unbind(1)
-    width = at.along.square().sum(1, keepdim=True).sqrt()
-    lines = [
-        to_upright(frame, planar(points[:, motion.eye_edges].view(2 * batch, -1, 3)))
-        for frame, points in ((at, structure.points), (source_at, source))
-    ]
-    edges = heights(torch.cat(lines, 2).view(2 * batch, 2, 8, -1), x)
-    hollow, upper, lower, cheek, source_hollow, source_upper, source_lower, source_cheek = edges.unbind(1)
+class Eyes(nn.Module):
+    """Draws both eyes of each face; those of a batch of B faces are a batch of 2·B."""
 
-    above = stretched(upper - y, upper - hollow, source_upper - source_hollow, LASHES)
-    below = stretched(y - lower, cheek - lower, source_cheek - source_lower, LASHES)
-    within = (y - upper) / (lower - upper).clamp_min(1e-3)  # 0 at the upper lid, 1 at the lower
-    lid = torch.where(y < (upper + lower) / 2, source_upper - above, source_lower + LID_RIM + below)
-    bare = source_upper + within.clamp(0, 1) * (source_lower - source_upper)
-    origins = torch.stack((torch.stack((x, lid), 1), torch.stack((x, bare), 1)), 1)  # 2·B×2×2×K
-    from_source = from_upright(source_at, origins.transpose(1, 2).flatten(2))
-    each = from_source.view(batch, 2, 2, -1).transpose(1, 2).flatten(2)  # one look-up a picture
-    picture = appearance.picture.expand(batch, -1, -1, -1)
-    skin, bare = sample(picture, each).view(batch, 3, 2, 2, -1).transpose(1, 2).flatten(0, 1).unbind(2)
+    def __init__(self) -> None:
+        super().__init__()
+        self.window = Window(WINDOW, SIZE)
+        self.centres: Tensor
+        self.units: Tensor
+        self.sides: Tensor
+        self.register_buffer("centres", torch.tensor([iris[0] for iris in IRISES]), persistent=False)
+        self.register_buffer("units", patch_units(EYE, EYE_SPAN), persistent=False)
+        self.register_buffer("sides", torch.tensor([[1.0], [-1.0]]), persistent=False)
 
-    # Where a portrait shows too little of an eye to draw a ball, what it shows lies between the lids.
-    seen = appearance.eyes_seen.expand(batch, -1).reshape(-1, 1, 1)
-    ball = bare + seen * (_ball(motion, appearance, structure, pixels, at, width) - bare)
-    beyond = (x.abs() - 0.5).clamp_min(0)
-    ajar = ((torch.minimum(y - upper, lower - y) - beyond) * width / EDGE + 0.3).clamp(0, 1)
-    ajar = ajar * ((lower - upper) * width / 2).clamp(0, 1)  # lids that met leave no white line
-    colour = skin + ajar.unsqueeze(1) * (ball - skin)
-    inside = torch.minimum(torch.minimum(y - hollow, cheek - y), REACH - x.abs()) * width / (2 * EDGE)
-    return paste(rgb, place, colour, inside.clamp(0, 1))
+    def draw(self, picture: Tensor, appearance: Appearance, points: Tensor, features: Features) -> Layer:
+        """The eyes over an avatar with these landmarks (B×478×≥2, pixels).
+
+        picture: B×3×SIZE×SIZE, the portrait in the avatar's light.
+        """
+        batch = points.shape[0]
+        at = features.frame.of(EYES)
+        source_at = Frame(*(part.expand(batch, -1, -1, -1) for part in appearance.features.frame)).of(EYES)
+        tables = torch.cat((features.heights, appearance.features.heights.expand(batch, -1, -1, -1)), 2)
+        place = self.window.place(at)
+        x, y = place.points.unbind(1)
+        edges = look_up(tables[:, EYES].flatten(0, 1), x)
+        lids, source_lids = edges[:, 1:3], edges[:, 5:7]  # 2·B×2×K, upper and lower
+        upper, lower = lids.unbind(1)
+        source_upper, source_lower = source_lids.unbind(1)
+
+        # From the lids outwards, to the hollow above and to the cheek below.
+        lengths = edges[:, 1::2] - edges[:, ::2]
+        past = stretched((lids - y.unsqueeze(1)) * self.sides, lengths[:, :2], lengths[:, 2:], LASHES)
+        skin_y = source_lids - past * self.sides
+        opening = lower - upper
+        within = (y - upper) / opening.clamp_min(1e-3)  # 0 at the upper lid, 1 at the lower
+        skin_y = torch.where(within < 0.5, skin_y[:, 0], skin_y[:, 1] + LID_RIM)
+        bare_y = torch.lerp(source_upper, source_lower, within.clamp(0, 1))
+        origins = torch.stack((x, x, skin_y, bare_y), 1).view(2 * batch, 2, -1)
+        from_source = from_upright(source_at, origins)
+        each = from_source.view(batch, 2, 2, -1).transpose(1, 2).flatten(2)  # one look-up a picture
+        found = sample(picture, each).view(batch, 3, 2, 2, -1).transpose(1, 2).flatten(0, 1)
+        skin, bare = found.unbind(2)  # 2·B×3×K
+
+        # Where a portrait shows too little of an eye to draw a ball, what it shows lies between the lids.
+        seen = appearance.eyes_seen.expand(batch, -1).reshape(-1, 1, 1)
+        ball = torch.lerp(bare, self._ball(appearance, points, place, at), seen)
+        width = at.width
+        gap = torch.minimum(y - upper, lower - y) - (x.abs() - 0.5).clamp_min(0)
+        ajar = (gap * (width / EDGE) + 0.3).clamp(0, 1)
+        ajar = ajar * (opening * (width / 2)).clamp(0, 1)  # lids that met leave no white line
+        colour = torch.lerp(skin, ball, ajar.unsqueeze(1))
+        rim = torch.minimum(torch.minimum(y - edges[:, 0], edges[:, 3] - y), REACH - x.abs())
+        cover = (rim * (width / (2 * EDGE))).clamp(0, 1).unsqueeze(1)
+        return Layer(*(_of_pictures(part, batch) for part in (place.pixels, colour * cover, cover)))
+
+    def _ball(self, appearance: Appearance, points: Tensor, place: Placed, at: Frame) -> Tensor:
+        """2·B×3×K: the eyeballs."""
+        batch = points.shape[0]
+        radius = appearance.iris_radius.expand(batch, -1).reshape(-1, 1, 1)
+        centre = points[:, self.centres, :2].view(-1, 2, 1)
+        offset = place.points - to_upright(at, centre)
+        sclera = appearance.sclera.expand(batch, -1, -1, -1, -1).flatten(0, 1)
+        iris = appearance.iris.expand(batch, -1, -1, -1, -1).flatten(0, 1)
+        white = sample(sclera, place.points * self.units)
+        coloured = sample(iris, offset / (radius * IRIS_SPAN))
+        distance = offset.square().sum(1, keepdim=True).sqrt()
+        disc = ((radius - distance) * (at.width / EDGE).unsqueeze(2) + 0.5).clamp(0, 1)
+        return torch.lerp(white, coloured, disc)
 
 
-def _ball(
-    motion: Motion, appearance: Appearance, structure: Structure, pixels: Tensor, at: Frame, width: Tensor
-) -> Tensor:
-    """2·B×3×K: the eyeballs at upright coordinates (2·B×2×K). width: 2·B×1, of the eyes in pixels."""
-    batch = structure.points.shape[0]
-    radius = appearance.iris_radius.expand(batch, -1).reshape(-1, 1)
-    centre = structure.points[:, motion.irises[:, 0], :2].reshape(-1, 2, 1)
-    offset = pixels - to_upright(at, centre)
-    sclera = appearance.sclera.expand(batch, -1, -1, -1, -1).flatten(0, 1)
-    iris = appearance.iris.expand(batch, -1, -1, -1, -1).flatten(0, 1)
-    white = sample_patch(sclera, pixels, EYE_SPAN)
-    coloured = sample_patch(iris, offset / radius.unsqueeze(2), 2 * IRIS_SPAN)
-    disc = ((radius - offset.square().sum(1).sqrt()) * width / EDGE + 0.5).clamp(0, 1)
-    return white + disc.unsqueeze(1) * (coloured - white)
+def _of_pictures(part: Tensor, batch: int) -> Tensor:
+    """2·B×…×K as B×…×2·K."""
+    return part.view(batch, 2, *part.shape[1:]).movedim(1, -2).flatten(-2)

@@ -40,12 +40,18 @@ class Field(NamedTuple):
 
 def displacement(field: Field, motion: Tensor) -> Tensor:
     """B×2×G×G: the displacement of each cell's centre. motion: B×2×N, in any unit."""
-    batch, cells = motion.shape[0], field.weight.shape[2]
-    corners = motion.gather(2, field.vertices.unsqueeze(1).expand(batch, 2, -1)).view(batch, 2, 3, cells)
-    inside = (corners * field.weight.unsqueeze(1)).sum(2)
-    moved = torch.baddbmm(inside, motion[..., -RING:], field.outside.expand(batch, -1, -1))
-    side = round(cells**0.5)
-    return moved.view(batch, 2, side, side)
+    inside = interpolated(motion, field.vertices, field.weight)
+    moved = torch.baddbmm(inside, motion[..., -RING:], field.outside.expand(motion.shape[0], -1, -1))
+    side = round(moved.shape[2] ** 0.5)
+    return moved.view(-1, 2, side, side)
+
+
+def interpolated(values: Tensor, vertices: Tensor, weight: Tensor) -> Tensor:
+    """B×2×Q: values (B×2×N) at the corners of triangles (B×(3·Q) or 1×(3·Q), all first corners first), by
+    their weights (×3×Q).
+    """
+    corners = values.gather(2, vertices.unsqueeze(1).expand(values.shape[0], 2, -1))
+    return (corners.view(-1, 2, 3, weight.shape[2]) * weight.unsqueeze(1)).sum(2)
 
 
 def cell_centres(side: int) -> Array:

@@ -9,24 +9,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.contract import Controls, CropRule, Observation, Reenactor, Spec, cat_codes, map_code
+from models.contract import LANDMARKS, Controls, CropRule, Observation, Reenactor, Spec, cat_codes, map_code
 from models.face_geometry import rigid_fit
 from models.registry import register
-from models.warp import layers, portrait
-from models.warp.codes import GRID, SIZE, Appearance, Structure
-from models.warp.eyes import draw_eyes
-from models.warp.field import displacement, head_ring, solve_field
+from models.warp import portrait
+from models.warp.codes import GRID, MOUTH, SIZE, Appearance, Structure
+from models.warp.eyes import Eyes
+from models.warp.features import FeatureReader, planar
+from models.warp.field import RING, displacement, head_ring, solve_field
+from models.warp.layers import paste, sample
 from models.warp.motion import Motion
 from models.warp.mouth import Mouth
 from models.warp.shading import Shading
 
 INVERSIONS = 8  # fixed-point steps from the forward to the backward displacement
-CONTOUR = (
-    0.3  # how much the ring follows the face's oval, whose landmarks slide along with the visible contour
-)
 SKIN = (205, 425, 50, 280, 6)  # cheeks and nose bridge
 DAB = 0.015  # × the crop's side: how far around a landmark its skin is looked at
-NEARLY = 0.8  # a portrait's mouth this much as open as its driver's neutral is as open
 FOREIGN_LIPS = 0.2  # of the lips' motion is added on another's portrait, where it looks smaller than it is
 MARGIN = 8  # pixels over which the avatar fades into the portrait at the crop's edge
 
@@ -50,9 +48,11 @@ class Warp(Reenactor[Appearance, Structure]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.motion = Motion()
+        self.reader = FeatureReader()
+        self.motion = Motion(self.reader)
         self.shading = Shading(self.motion.mean)
-        self.mouth = Mouth(self.motion)
+        self.eyes = Eyes()
+        self.mouth = Mouth(self.reader)
         ramp = (torch.arange(SIZE) + 0.5) / MARGIN
         border = torch.minimum(ramp, ramp.flip(0)).clamp(max=1)
         self.skin: Tensor
@@ -60,12 +60,14 @@ class Warp(Reenactor[Appearance, Structure]):
         self.alpha: Tensor
         self.cells: Tensor
         self.pixels: Tensor
+        self.controls: Tensor
         for name, value in {
             "skin": torch.tensor(SKIN),
-            "dab": torch.cartesian_prod(*[torch.linspace(-DAB, DAB, 5)] * 2),  # 25×2, × the crop's side
+            "dab": torch.cartesian_prod(*[torch.linspace(-2 * DAB, 2 * DAB, 5)] * 2).T,  # 2×25
             "alpha": torch.minimum(border.view(1, -1), border.view(-1, 1))[None, None],
             "cells": _centres(GRID),
             "pixels": _centres(SIZE),
+            "controls": torch.cat((self.motion.bending, torch.arange(RING) + LANDMARKS)),
         }.items():
             self.register_buffer(name, value, persistent=False)
 
@@ -80,12 +82,15 @@ class Warp(Reenactor[Appearance, Structure]):
         ring = head_ring(points, person)
         shade_at, shade_mask = portrait.shading_map(points, self.shading.canonical)
         structure = self._structure(source, source.points * SIZE)
+        outline = torch.from_numpy((ring * SIZE).astype(np.float32))[None].to(source.image.device)
+        structure = structure._replace(head=outline[..., :2])
         sclera, iris, radius, seen = portrait.eyes(source.image, structure.points)
         device = source.image.device
         return Appearance(
             structure=structure,
             picture=source.image,
-            ring=torch.from_numpy((ring * SIZE).astype(np.float32))[None].to(device),
+            ring=outline,
+            features=self.reader.read(source.points * 2 - 1),
             field=map_code(
                 lambda tensor: tensor.to(device),
                 solve_field(points[self.motion.bending.cpu().numpy()], ring, GRID),
@@ -101,24 +106,26 @@ class Warp(Reenactor[Appearance, Structure]):
     def encode_structure(self, driving: Observation) -> Structure:
         assert driving.points is not None, "the tracker gives points to a generator that reads them"
         linear, shift = driving.to_frame[:, :, :2], driving.to_frame[:, :, 2]
-        xy = driving.points[..., :2] @ linear.transpose(1, 2) + shift.unsqueeze(1)
-        z = driving.points[..., 2:] * _determinant(linear).abs().sqrt().view(-1, 1, 1)
+        xy = torch.baddbmm(shift.unsqueeze(1), driving.points[..., :2], linear.transpose(1, 2))
+        z = driving.points[..., 2:] * _determinant(linear).abs().sqrt()
         return self._structure(driving, torch.cat((xy, z), 2))
 
     def _structure(self, observation: Observation, points: Tensor) -> Structure:
         """points: B×478×3, in the pixels that the code is to be in."""
         assert observation.points is not None
-        image = observation.image
-        side = image.shape[3]
-        crop = observation.points[..., :2] * side
-        around = (crop[:, self.skin].unsqueeze(2) + self.dab * side).flatten(1, 2)
+        image, batch = observation.image, points.shape[0]
+        at = observation.points[..., :2] * 2 - 1
+        around = (planar(at)[:, :, self.skin].unsqueeze(3) + self.dab.unsqueeze(1)).flatten(2)
+        found = sample(image, torch.cat((around, self.mouth.place(self.reader.frames(at))), 2))
+        nothing = points.new_zeros(1)
         return Structure(
             points=points,
-            shade=self.shading.encode(image, crop),
-            skin=layers.sample(image, layers.planar(around)).mean(2),
-            mouth=self.mouth.encode(image, crop),
-            opened=torch.zeros_like(points[:, 0, 0]),
-            opening=torch.zeros_like(points),
+            head=nothing.expand(batch, RING, 2),
+            shade=self.shading.encode(image, at),
+            skin=found[:, :, : around.shape[2]].mean(2),
+            mouth=found[:, :, around.shape[2] :].view(-1, 3, *MOUTH),
+            opened=nothing.expand(batch),
+            opening=nothing.expand_as(points),
         )
 
     def neutral(self, codes: Sequence[Structure]) -> Structure:
@@ -133,13 +140,14 @@ class Warp(Reenactor[Appearance, Structure]):
         aligned = scale.view(-1, 1, 1) * every.points @ rotation.transpose(1, 2) + shift.unsqueeze(1)
         points = aligned.median(0, keepdim=True).values
         closed = self.motion.closed(points)
-        quietest = self.motion.mouth_gap(every.points).argmin()
+        quietest = self.reader.openness(every.points)[:, 2].argmin()
         return Structure(
             points=closed,
+            head=every.head[:1],
             shade=every.shade.median(0, keepdim=True).values,
             skin=every.skin.median(0, keepdim=True).values,
             mouth=every.mouth[quietest : quietest + 1],
-            opened=torch.zeros_like(every.opened[:1]),
+            opened=every.opened[:1],
             opening=points - closed,
         )
 
@@ -151,75 +159,60 @@ class Warp(Reenactor[Appearance, Structure]):
     ) -> Structure:
         source = appearance.structure
         unlike = self.shading.unlike(neutral, source)
-        gap = self.motion.mouth_gap(source.points)
         spoken = controls._replace(lips=controls.lips * (1 + FOREIGN_LIPS * unlike))
-        points = self.motion.transfer(
-            self._resting(structure, gap), self._resting(neutral, gap), source.points, spoken
-        )
+        moved = self.motion.transfer(structure, neutral, source.points, appearance.ring, spoken)
         amount = (controls.shading * controls.gain_expression).view(-1, 1, 1, 1)
-        opened = self.mouth.opened(points, source.points)
-        mouth = self.mouth.inside(structure, neutral, source, points, unlike, controls.mouth_pixels)
+        opened = self.mouth.opened(self.reader.openness(moved.points)[:, 2], moved.gap)
+        mouth = self.mouth.inside(
+            structure, neutral, appearance, moved.points, unlike, controls.mouth_pixels, moved.gap
+        )
+        nothing = opened.new_zeros(1)
         return Structure(
-            points=points,
+            points=moved.points,
+            head=moved.head,
             shade=source.shade + amount * self.shading.change(structure, neutral, unlike),
-            skin=source.skin.expand(points.shape[0], -1),
+            skin=source.skin.expand(len(opened), -1),
             mouth=torch.where(opened.view(-1, 1, 1, 1) > 0, mouth, source.mouth),
             opened=opened,
-            opening=torch.zeros_like(points),
+            opening=nothing.expand_as(moved.points),
         )
-
-    def _resting(self, code: Structure, gap: Tensor) -> Tensor:
-        """A code's points, B×478×3; a neutral's with its mouth opened again, at most as far as it was, and as
-        the portrait's is (gap: B, in mouth widths). For where both are open there is nothing to take back:
-        their mouths rest alike.
-        """
-        share = (gap / self.motion.mouth_gap(code.points + code.opening).clamp_min(1e-6) / NEARLY).clamp(
-            max=1
-        )
-        return code.points + share.view(-1, 1, 1) * code.opening
 
     def decode(self, appearance: Appearance, structure: Structure) -> tuple[Tensor, Tensor]:
-        source = appearance.structure.points
-        scale, rotation, shift = rigid_fit(
-            source[:, self.motion.rigid], structure.points[:, self.motion.rigid]
+        source = appearance.structure
+        moved = torch.cat(
+            (structure.points[..., :2] - source.points[..., :2], structure.head - source.head), 1
         )
-        rigid = scale.view(-1, 1, 1) * appearance.ring @ rotation.transpose(1, 2) + shift.unsqueeze(1)
-        moved = structure.points - source
-        ring = torch.lerp(rigid - appearance.ring, moved[:, self.motion.oval], CONTOUR)
-        motion = layers.planar(torch.cat((moved[:, self.motion.bending], ring), 1)) * (2 / SIZE)
-        forward = displacement(appearance.field, motion)
-        backward = self._inverted(forward)
-        at = self.cells + backward.permute(0, 2, 3, 1)
-        ratio = F.grid_sample(
-            self.shading.ratio(appearance, structure), at, align_corners=False, padding_mode="border"
-        )
-        fine = F.interpolate(
-            torch.cat((backward, ratio), 1), size=(SIZE, SIZE), mode="bilinear", align_corners=False
-        )
-        grid = fine[:, :2].permute(0, 2, 3, 1) + self.pixels
-        picture = appearance.picture.expand(grid.shape[0], -1, -1, -1)
+        motion = planar(moved.index_select(1, self.controls)) * (-2 / SIZE)
+        backward = self._inverted(displacement(appearance.field, motion))
+        grid = _upsampled(backward).add_(self.pixels).permute(0, 2, 3, 1)
+        ratio = _upsampled(self.shading.ratio(appearance, structure))
+        picture = (appearance.picture * ratio.to(appearance.picture.dtype)).clamp_(max=1)
         rgb = F.grid_sample(picture, grid.to(picture.dtype), align_corners=False, padding_mode="border")
-        rgb = draw_eyes(self.motion, rgb, appearance, structure)
-        rgb = self.mouth.draw_lips(rgb, appearance, structure)
-        rgb = rgb.mul_(fine[:, 2:].to(rgb.dtype)).clamp_(max=1)
-        rgb = self.mouth.draw_inside(rgb, structure)
-        return rgb, self.alpha.expand(rgb.shape[0], -1, -1, -1)
+        features = self.reader.read(structure.points)
+        eyes = self.eyes.draw(picture, appearance, structure.points, features)
+        mouth = self.mouth.draw(picture, appearance, structure, features)
+        return paste(rgb, eyes, mouth), self.alpha.expand(rgb.shape[0], -1, -1, -1)
 
-    def _inverted(self, forward: Tensor) -> Tensor:
-        """B×2×G×G: the backward displacement b(x) = −f(x + b(x))."""
-        backward = -forward
+    def _inverted(self, towards: Tensor) -> Tensor:
+        """B×2×G×G: the backward displacement b(x) = t(x + b(x)), where t is the forward one's negative."""
+        backward = towards
         for _ in range(INVERSIONS):
-            grid = self.cells + backward.permute(0, 2, 3, 1)
-            backward = -F.grid_sample(forward, grid, align_corners=False, padding_mode="border")
+            grid = (backward + self.cells).permute(0, 2, 3, 1)
+            backward = F.grid_sample(towards, grid, align_corners=False, padding_mode="border")
         return backward
 
 
+def _upsampled(field: Tensor) -> Tensor:
+    return F.interpolate(field, size=(SIZE, SIZE), mode="bilinear", align_corners=False)
+
+
 def _determinant(linear: Tensor) -> Tensor:
-    """Of 2×2 matrices, B."""
-    return linear[:, 0, 0] * linear[:, 1, 1] - linear[:, 0, 1] * linear[:, 1, 0]
+    """Of 2×2 matrices, B×1×1."""
+    a, b, c, d = linear.flatten(1).unsqueeze(2).unsqueeze(3).unbind(1)
+    return a * d - b * c
 
 
 def _centres(side: int) -> Tensor:
-    """1×side×side×2: the centres of a grid's cells, grid_sample's units."""
+    """1×2×side×side: the centres of a grid's cells, grid_sample's units."""
     axis = (torch.arange(side) + 0.5) / side * 2 - 1
-    return torch.stack(torch.meshgrid(axis, axis, indexing="xy"), 2)[None]
+    return torch.stack(torch.meshgrid(axis, axis, indexing="xy"))[None]

@@ -9,9 +9,18 @@ from torch import Tensor
 
 from models.face_geometry import FACE_OVAL
 from models.warp.codes import EYE, EYE_SPAN, GRID, IRIS, IRIS_SPAN
+from models.warp.features import (
+    IRISES,
+    LID_LOWER,
+    LID_UPPER,
+    frame,
+    from_upright,
+    heights,
+    planar,
+    to_upright,
+)
 from models.warp.field import barycentric, cell_centres, pulled_inside
-from models.warp.layers import depth, frame, from_upright, lattice, planar, sample, to_upright
-from models.warp.motion import IRISES, LID_LOWER, LID_UPPER
+from models.warp.layers import lattice, sample
 
 Array = npt.NDArray[np.float64]
 
@@ -62,14 +71,15 @@ def eyes(picture: Tensor, points: Tensor) -> tuple[Tensor, Tensor, Tensor, Tenso
 
 
 def _eye(picture: Tensor, points: Tensor, side: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    upper, lower = points[:, list(LID_UPPER[side])], points[:, list(LID_LOWER[side])]
-    at = frame(upper[:, 0, :2], upper[:, -1, :2])
-    width = float(at.along.square().sum().sqrt())
-    lids = to_upright(at, planar(upper)), to_upright(at, planar(lower))
-    pixels = lattice(EYE, EYE_SPAN, picture.device)
-    patch = sample(picture, from_upright(at, pixels))[0].view(3, *EYE).cpu().numpy().astype(np.float64)
+    edges = points[:, [LID_UPPER[side], LID_LOWER[side]], :2]  # 1×2×9×2
+    left, right = edges[:, :1, 0], edges[:, :1, -1]
+    at = frame((left + right) / 2, right - left).of(slice(0, 1))
+    width = float(at.width)
+    lids = to_upright(at, edges.flatten(1, 2).transpose(1, 2)).view(1, 2, 2, -1)  # 1×2×2×9
+    pixels = lattice(EYE, EYE_SPAN).to(picture.device)
+    patch = _seen_at(picture, from_upright(at, pixels), EYE)
 
-    inside = torch.minimum(*depth(*lids, pixels))[0].view(EYE).cpu().numpy() * width
+    inside = _between(lids, pixels).view(EYE).cpu().numpy() * width
     rim = planar(points[:, list(IRISES[side])])
     # The landmarks lie inside the dark rim.
     radius = float((rim[..., 1:] - rim[..., :1]).square().sum(1).sqrt().mean()) * 1.06
@@ -79,15 +89,29 @@ def _eye(picture: Tensor, points: Tensor, side: int) -> tuple[Tensor, Tensor, Te
     seen = white.sum() > SEEN * max(int((inside > 0).sum()), 1)
     sclera = _spread(patch, white)
 
-    fine = lattice((IRIS, IRIS), 2 * IRIS_SPAN, picture.device) * (radius / width) + centre
-    disc = sample(picture, from_upright(at, fine))[0].view(3, IRIS, IRIS).cpu().numpy().astype(np.float64)
-    visible = torch.minimum(*depth(*lids, fine))[0].view(IRIS, IRIS).cpu().numpy() * width > 1
+    fine = lattice((IRIS, IRIS), 2 * IRIS_SPAN).to(picture.device) * (radius / width) + centre
+    disc = _seen_at(picture, from_upright(at, fine), (IRIS, IRIS))
+    visible = _between(lids, fine).view(IRIS, IRIS).cpu().numpy() * width > 1
     return (
         torch.from_numpy(sclera.astype(np.float32)).to(picture.device),
         torch.from_numpy(_round(disc, visible).astype(np.float32)).to(picture.device),
         torch.tensor(radius / width, device=picture.device),
         torch.tensor(float(seen), device=picture.device),
     )
+
+
+def _seen_at(picture: Tensor, points: Tensor, size: tuple[int, int]) -> Array:
+    """3×size: the picture (1×3×H×W) at points (1×2×K, its pixels)."""
+    sides = torch.tensor([[picture.shape[3]], [picture.shape[2]]], device=picture.device)
+    return sample(picture, points * (2 / sides) - 1)[0].view(3, *size).cpu().numpy().astype(np.float64)
+
+
+def _between(lids: Tensor, points: Tensor) -> Tensor:
+    """1×K: how deep points (1×2×K) lie between the upper and the lower lid (1×2×2×J), negative outside."""
+    x, y = points.unbind(1)
+    top, bottom = heights(lids, x).unbind(1)
+    beyond = torch.maximum(lids[:, 0, 0, :1] - x, x - lids[:, 0, 0, -1:]).clamp_min(0)
+    return torch.minimum(y - top, bottom - y) - 2 * beyond
 
 
 def _spread(patch: Array, known: npt.NDArray[np.bool_]) -> Array:

@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.warp.codes import SHADE, Appearance, Structure
-from models.warp.field import Array, barycentric, cell_centres, pulled_inside
-from models.warp.layers import planar, sample
+from models.warp.features import planar
+from models.warp.field import Array, barycentric, cell_centres, interpolated, pulled_inside
+from models.warp.layers import sample
 
 SIGMA = 2.8  # pixels of the canonical face: over 3 % of the face's width
 FINE_SIGMA = (
@@ -37,19 +38,22 @@ class Shading(nn.Module):
         index, weight, _ = barycentric(self.canonical, queries)
         self.index: Tensor
         self.weight: Tensor
+        self.grey: Tensor
         self.fine: Tensor
         self.coarse: Tensor
         self.register_buffer("index", torch.from_numpy(index.T.reshape(-1).copy()), persistent=False)
         self.register_buffer("weight", torch.from_numpy(weight.T.astype(np.float32).copy()), persistent=False)
+        luminance = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+        self.register_buffer("grey", (luminance / 4).expand(1, 3, 2, 2).contiguous(), persistent=False)
         self.register_buffer("fine", _smoothing(FINE_SIGMA), persistent=False)
         self.register_buffer("coarse", _smoothing((SIGMA**2 - FINE_SIGMA**2) ** 0.5), persistent=False)
 
     def encode(self, image: Tensor, points: Tensor) -> Tensor:
-        """B×1×SHADE×SHADE: log of the smoothed luminance. image: B×3×H×W; points: B×478×2, its pixels."""
-        red, green, blue = image.unbind(1)
-        grey = F.avg_pool2d((0.299 * red + 0.587 * green + 0.114 * blue).unsqueeze(1), 2)
-        corners = planar(points)[:, :, self.index].view(points.shape[0], 2, 3, -1)
-        at = (corners * self.weight).sum(2) / 2
+        """B×1×SHADE×SHADE: log of the smoothed luminance. image: B×3×H×W; points: B×478×2, where on it in
+        grid_sample's units.
+        """
+        grey = F.conv2d(image, self.grey.to(image.dtype), stride=2)
+        at = interpolated(planar(points), self.index[None], self.weight[None])
         light = sample(grey, at).view(-1, 1, SHADE, SHADE).float()
         return (_blurred(light, self.fine) + FLOOR).log()
 

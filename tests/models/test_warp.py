@@ -15,9 +15,11 @@ from models.face_geometry import LIPS_INNER
 from models.face_tracker import FaceTracker, person_mask
 from models.observation import observe
 from models.portrait_face import portrait_face
-from models.warp import Warp, layers
+from models.warp import Warp
 from models.warp.codes import GRID, SIZE, Appearance, Structure
+from models.warp.features import TABLE_HALF, TABLE_STEPS, frame, from_upright, heights, to_upright
 from models.warp.field import RING, displacement
+from models.warp.layers import Window, look_up, patch_units, sample
 from models.warp.motion import GAZE_GAIN
 from realtime.bench.motion import FLOORS, Motion, as_track, motion
 from tests.material import ASTRONAUT, GRID_CLIP, MONA_LISA, frames, picture, track
@@ -51,6 +53,11 @@ def grey(points: npt.NDArray[np.float64], size: tuple[int, int]) -> Observation:
     return observe(np.full((size[1], size[0], 3), 128, np.uint8), points, WARP.spec.driving)
 
 
+def mouth_gap(points: Tensor) -> Tensor:
+    """Between the lips, × the mouth's width."""
+    return WARP.reader.openness(points)[:, 2]
+
+
 @torch.inference_mode()
 def draw(name: str, code: Structure, neutral: Structure, **controls: float) -> Tensor:
     """3×SIZE×SIZE."""
@@ -76,7 +83,7 @@ def inner_mouth(points: Tensor, margin: float) -> npt.NDArray[np.bool_]:
 
 def most_open() -> int:
     _, points = clip()
-    gaps = [float(WARP.motion.mouth_gap(torch.from_numpy(p)[None].float())) for p in points]
+    gaps = [float(mouth_gap(torch.from_numpy(p)[None].float())) for p in points]
     return int(np.argmax(gaps))
 
 
@@ -232,9 +239,9 @@ def test_a_neutral_taken_with_an_open_mouth_is_closed() -> None:
     with torch.inference_mode():
         spoken = WARP.encode_structure(observe(pictures[frame], points[frame], WARP.spec.driving))
         neutral = WARP.neutral([spoken])
-        assert float(WARP.motion.mouth_gap(neutral.points)) < 0.02
+        assert float(mouth_gap(neutral.points)) < 0.02
         moved = WARP.transfer(spoken, neutral, appearance, Controls.default()).points
-    driver, avatar = WARP.motion.mouth_gap(spoken.points), WARP.motion.mouth_gap(moved)
+    driver, avatar = mouth_gap(spoken.points), mouth_gap(moved)
     assert float(avatar) > 0.6 * float(driver)
 
 
@@ -269,20 +276,45 @@ def test_the_operator_gives_every_control_point_its_own_motion() -> None:
 @given(st.floats(-3, 3), st.floats(20, 200), st.integers(0, 2**31))
 def test_upright_coordinates_round_trip(angle: float, width: float, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
-    left = torch.rand(1, 2, generator=generator) * 300
-    step = torch.tensor([[np.cos(angle), np.sin(angle)]], dtype=torch.float32) * width
-    at = layers.frame(left, left + step)
+    centre = torch.rand(1, 1, 2, generator=generator) * 300
+    step = torch.tensor([[[np.cos(angle), np.sin(angle)]]], dtype=torch.float32) * width
+    at = frame(centre, step).of(slice(0, 1))
     points = torch.rand(1, 2, 40, generator=generator) * 512
-    back = layers.from_upright(at, layers.to_upright(at, points))
-    assert float((back - points).abs().max()) < 0.01
+    assert float((from_upright(at, to_upright(at, points)) - points).abs().max()) < 0.01
+    corners = torch.tensor([[[-0.5, 0.5], [0.0, 0.0]]])
+    expected = centre.transpose(1, 2) + step.transpose(1, 2) * torch.tensor([-0.5, 0.5])
+    assert float((from_upright(at, corners) - expected).abs().max()) < 0.01
 
 
 def test_heights_are_those_of_the_polyline() -> None:
     x = torch.linspace(-0.7, 0.7, 200)[None]
     line = torch.tensor([[-0.5, -0.2, 0.1, 0.5], [0.0, -0.3, 0.2, 0.1]])
-    found = layers.heights(line.view(1, 2, 1, 4), x)[0, 0]
     wanted = np.interp(x[0].numpy(), line[0].numpy(), line[1].numpy())
+    assert np.abs(heights(line.view(1, 2, 1, 4), x)[0, 0].numpy() - wanted).max() < 1e-5
+    steps = ((torch.arange(TABLE_STEPS) + 0.5) / TABLE_STEPS * 2 - 1)[None] * TABLE_HALF
+    found = look_up(heights(line.view(1, 2, 1, 4), steps), x)[0, 0]
     assert np.abs(found.numpy() - wanted).max() < 0.02  # the table's steps round the corners off
+
+
+@given(st.floats(0, 40), st.floats(0, 40))
+def test_a_window_follows_its_feature_and_stays_in_the_picture(x: float, y: float) -> None:
+    side = 40
+    at = frame(torch.tensor([[[x, y]]]), torch.tensor([[[3.0, 4.0]]])).of(slice(0, 1))
+    placed = Window((8, 12), side).place(at)
+    rows, columns = placed.pixels[0] // side, placed.pixels[0] % side
+    assert (int(rows[-1] - rows[0]), int(columns[-1] - columns[0])) == (7, 11)
+    assert abs(float(rows.float().mean()) + 0.5 - min(max(y, 4), side - 4)) <= 0.51
+    assert abs(float(columns.float().mean()) + 0.5 - min(max(x, 6), side - 6)) <= 0.51
+    pixels = torch.stack((columns, rows))[None] + 0.5
+    assert float((from_upright(at, placed.points) - pixels).abs().max()) < 1e-3
+
+
+def test_a_patch_is_found_again_at_its_upright_coordinates() -> None:
+    patch = torch.rand(1, 3, 6, 8, generator=torch.Generator().manual_seed(0))
+    corner = torch.tensor([[[-1.5 / 2 * 7 / 8], [-1.125 / 2 * 5 / 6]]])  # the first pixel's centre
+    assert torch.allclose(
+        sample(patch, corner * patch_units((6, 8), 1.5))[0, :, 0], patch[0, :, 0, 0], atol=1e-6
+    )
 
 
 def test_it_takes_one_face_only() -> None:
