@@ -23,6 +23,7 @@ CAP_ABOVE, CAP_BELOW = (
 )  # how far the ring may lie from the face's oval, × its radius: above the ears, at the chin
 FLOOR = 1.04
 UNMASKED = 1.2  # the ring's radius where there is no person mask
+EDGE = 1e-9  # by how much a point may lie outside a triangle that it lies in
 SCREENING = 0.003  # per grid cell²: makes the displacement die out a little faster than a harmonic one
 HEAD_CENTRE = 0.25  # depth of the head's centre behind the face, × the face's width
 SIDE_DEPTH = 0.4  # depth of the ring beside the face; above it, where the skull is nearer, it is HEAD_CENTRE
@@ -67,31 +68,47 @@ def barycentric(points: Array, queries: Array) -> tuple[npt.NDArray[np.int64], A
     """
     from scipy.spatial import Delaunay
 
-    mesh = Delaunay(points)
-    simplex = mesh.find_simplex(queries)
-    inside = simplex >= 0
-    affine = mesh.transform[simplex[inside]]
-    two = np.einsum("nij,nj->ni", affine[:, :2], queries[inside] - affine[:, 2])
+    # Only the triangles are scipy's. Its own search solves a small system with LAPACK for each of them, whose
+    # threads, on a machine with other work to do, wait for each other for seconds.
+    simplices = Delaunay(points).simplices.astype(np.int64)
+    corners = points[simplices]  # T×3×2
+    order = np.argsort(queries[:, 1])
+    heights = queries[order, 1]
+    first = np.searchsorted(heights, corners[:, :, 1].min(1) - EDGE)
+    count = np.searchsorted(heights, corners[:, :, 1].max(1) + EDGE) - first
+    # Every triangle with every query as high as it is.
+    triangle = np.repeat(np.arange(len(simplices)), count)
+    query = order[np.arange(len(triangle)) + np.repeat(first - np.cumsum(count) + count, count)]
+    a, b, c = (corners[triangle, corner] for corner in range(3))
+    area = _cross(b - a, c - a)
+    of_b = _cross(queries[query] - a, c - a) / area
+    of_c = _cross(b - a, queries[query] - a) / area
+    shares = np.stack([1 - of_b - of_c, of_b, of_c], 1)
+    within = shares.min(1) >= -EDGE
     index = np.zeros((len(queries), 3), np.int64)
     weight = np.zeros((len(queries), 3))
-    index[inside] = mesh.simplices[simplex[inside]]
-    weight[inside] = np.c_[two, 1 - two.sum(1)]
+    inside = np.zeros(len(queries), bool)
+    found = query[within]
+    index[found], weight[found], inside[found] = simplices[triangle[within]], shares[within], True
     return index, weight, inside
 
 
 def pulled_inside(points: Array, queries: Array) -> Array:
-    """The queries, those outside the points' hull drawn towards the points' centre until they lie inside
-    it.
+    """The queries (Q×2), those outside the hull of the points (K×2) drawn towards its centre until they lie
+    in it.
     """
-    from scipy.spatial import Delaunay
+    from scipy.spatial import ConvexHull
 
-    mesh, centre, pulled = Delaunay(points), points.mean(0), queries.copy()
-    for factor in np.linspace(1, 0, 101):
-        outside = mesh.find_simplex(pulled) < 0
-        if not outside.any():
-            break
-        pulled[outside] = centre + (queries[outside] - centre) * factor
-    return pulled
+    centre = points.mean(0)
+    edges = ConvexHull(points).equations  # normal and offset: below 0 inside
+    depth = edges[:, :2] @ centre + edges[:, 2]  # of the centre, below 0
+    further = (queries - centre) @ edges[:, :2].T  # what each query adds to it
+    share = (depth / np.minimum(depth, -further)).min(1, keepdims=True)
+    return np.asarray(centre + (queries - centre) * share)
+
+
+def _cross(a: Array, b: Array) -> Array:
+    return np.asarray(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0])
 
 
 def head_ring(points: Array, person: npt.NDArray[np.float32] | None) -> Array:
@@ -157,7 +174,11 @@ def solve_field(points: Array, ring: Array, side: int) -> Field:
         for corner in range(3):
             np.add.at(right_side, (targets, of_ring[sources, corner]), share[sources, corner])
     outside = np.zeros((cells, RING))
-    outside[unknown] = splu(laplace.tocsc()).solve(right_side)
+    factors = splu(laplace.tocsc())
+    for ring_point in range(
+        RING
+    ):  # one at a time: a block goes to threaded BLAS, which stalls as LAPACK does
+        outside[unknown, ring_point] = factors.solve(right_side[:, ring_point])
     return Field(
         vertices=torch.from_numpy(index.T.reshape(1, -1).copy()),
         weight=torch.from_numpy(weight.T.astype(np.float32).copy())[None],

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.spatial import ConvexHull
 from torch import Tensor
 
 from models.contract import Controls, Observation
@@ -18,7 +19,7 @@ from models.portrait_face import portrait_face
 from models.warp import Warp
 from models.warp.codes import GRID, SIZE, Appearance, Structure
 from models.warp.features import TABLE_HALF, TABLE_STEPS, frame, from_upright, heights, to_upright
-from models.warp.field import RING, displacement
+from models.warp.field import RING, barycentric, displacement, pulled_inside
 from models.warp.layers import Window, look_up, patch_units, sample
 from models.warp.motion import GAZE_GAIN
 from realtime.bench.motion import FLOORS, Motion, as_track, motion
@@ -271,6 +272,31 @@ def test_the_operator_gives_every_control_point_its_own_motion() -> None:
     assert float((inside - 1).abs().max()) < 1e-4
     assert float(shift[0].abs().max()) < 0.2, "it has died out at the crop's edge"
     assert float(shift.min()) > -1e-4, "and is nowhere turned round"
+
+
+@given(st.integers(3, 60), st.integers(0, 2**31))
+def test_every_query_is_found_in_its_triangle(count: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    points, queries = random.random((count, 2)), random.random((200, 2)) * 1.6 - 0.3
+    index, weight, inside = barycentric(points, queries)
+    edges = ConvexHull(points).equations
+    depth = (queries @ edges[:, :2].T + edges[:, 2]).max(1)
+    assert inside[depth < -1e-6].all()
+    assert not inside[depth > 1e-6].any()
+    met = (points[index] * weight[..., None]).sum(1)
+    assert np.abs(met - queries)[inside].max(initial=0) < 1e-6
+    assert np.abs(weight.sum(1)[inside] - 1).max(initial=0) < 1e-6
+    assert weight.min() > -1e-6
+    assert not weight[~inside].any()
+
+    pulled = pulled_inside(points, queries)
+    assert (pulled @ edges[:, :2].T + edges[:, 2]).max() < 1e-9, "all lie in the hull now"
+    assert np.abs(pulled - queries)[depth < -1e-6].max(initial=0) < 1e-9, "those that did, have not moved"
+    centre = points.mean(0)
+    out, back = queries - centre, pulled - centre
+    assert np.abs(out[:, 0] * back[:, 1] - out[:, 1] * back[:, 0]).max() < 1e-9, (
+        "the others, towards the centre"
+    )
 
 
 @given(st.floats(-3, 3), st.floats(20, 200), st.integers(0, 2**31))
