@@ -210,7 +210,16 @@ def crop_to_frame(points: npt.NDArray[np.floating[Any]], rule: CropRule, width: 
 
 def to_crop_units(points: npt.NDArray[np.floating[Any]], to_frame: Array) -> Array:
     """Landmarks in frame pixels (478×3) as crop units; z by the same scale as x."""
-    linear = to_frame[:, :2]
-    xy = (np.asarray(points, np.float64)[:, :2] - to_frame[:, 2]) @ np.linalg.inv(linear).T
-    side = np.sqrt(abs(np.linalg.det(linear)))
-    return np.concatenate([xy, np.asarray(points, np.float64)[:, 2:3] / side], 1)
+    (a, b, x), (c, d, y) = to_frame
+    back = np.array([[d, -c], [-b, a]]) / (a * d - b * c)
+    xy = (np.asarray(points, np.float64)[:, :2] - (x, y)) @ back
+    return np.concatenate([xy, np.asarray(points, np.float64)[:, 2:3] / scale_of(to_frame)], 1)
+
+
+def scale_of(affine: Array) -> float:
+    """By how much an affine map (2×3 or 2×2) of the plane enlarges, each way.
+
+    Nothing that is done every frame may call LAPACK: its threads stall beside other work.
+    """
+    (a, b), (c, d) = affine[:, :2]
+    return float(np.sqrt(abs(a * d - b * c)))

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 
 from models.contract import LANDMARKS, CropRule, Observation
-from models.face_geometry import crop_to_frame, to_crop_units
+from models.face_geometry import crop_to_frame, scale_of, to_crop_units
 
 Picture = npt.NDArray[np.uint8]  # H×W×3 RGB
 
@@ -30,11 +30,10 @@ def observe(
     else:
         to_frame = crop_to_frame(points, rule, width, height)
         crop_points = to_crop_units(points, to_frame)
-    # Planar while it is still bytes: grid_sample and pooling are several times slower on interleaved floats.
-    image = torch.from_numpy(_cut(picture, to_frame, rule.size)).permute(2, 0, 1).contiguous()[None]
+    image = torch.from_numpy(_planes(_cut(picture, to_frame, rule.size)))[None]
     mask = None if person is None else torch.from_numpy(_cut(person, to_frame, rule.size))[None, None]
     return Observation(
-        image=image.float() / 255,
+        image=image.float().div_(255),
         points=torch.from_numpy(crop_points.astype(np.float32))[None],
         to_frame=torch.from_numpy(to_frame.astype(np.float32))[None],
         valid=torch.tensor([points is not None]),
@@ -47,7 +46,7 @@ def _cut(picture: npt.NDArray[Any], to_frame: npt.NDArray[np.float64], size: int
     import cv2
 
     per_pixel = to_frame @ np.diag([1 / size, 1 / size, 1.0])  # crop pixels → picture pixels
-    scale = float(np.sqrt(abs(np.linalg.det(per_pixel[:, :2]))))
+    scale = scale_of(per_pixel)
     if scale >= 2:  # shrink first, or fine texture turns into noise
         picture, per_pixel = _shrunk(picture, per_pixel, size, scale)
     # cv2 counts from pixel centres; ours counts from pixel edges
@@ -57,6 +56,15 @@ def _cut(picture: npt.NDArray[Any], to_frame: npt.NDArray[np.float64], size: int
     return np.asarray(
         cv2.warpAffine(picture, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE)
     )
+
+
+def _planes(picture: Picture) -> npt.NDArray[np.uint8]:
+    """H×W×3 as 3×H×W: torch's sampling and pooling are several times slower on interleaved pictures."""
+    import cv2
+
+    planes = np.empty((3, *picture.shape[:2]), np.uint8)
+    cv2.split(picture, list(planes))
+    return planes
 
 
 def _shrunk(

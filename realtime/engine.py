@@ -133,7 +133,7 @@ class Engine:
         marks.append(self._clock())
         rgb, alpha = generator.decode(portrait.appearance, structure)
         marks.append(self._clock())
-        picture = portrait.framing.composite(rgb, alpha).cpu().numpy()
+        picture = portrait.framing.composite(rgb, alpha)
         marks.append(self._clock())
         names = ("structure", "transfer", "decode", "composite")
         stages_ms = {name: 1e3 * (b - a) for name, a, b in zip(names, marks, marks[1:], strict=False)}

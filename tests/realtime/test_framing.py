@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from realtime.framing import Canvas, Framing
 
@@ -15,3 +16,21 @@ def test_the_portraits_edge_is_as_bright_as_the_rest(canvas: Canvas) -> None:
     levels = set(base.round().int().unique().tolist())
     assert levels <= {0, 200}, "black beside the portrait, its own colour everywhere on it"
     assert (base.amax((0, 1)) > 0).any()
+
+
+@pytest.mark.parametrize("canvas", [None, Canvas(512, 512), Canvas(640, 360)], ids=str)
+def test_the_avatar_lies_where_alpha_says_in_its_own_colours(canvas: Canvas | None) -> None:
+    picture = np.full((400, 400, 3), (200, 100, 50), np.uint8)
+    framing = Framing(picture, np.array([[360.0, 0, 20.0], [0, 360.0, 20.0]]), 512, canvas)
+    avatar = torch.tensor([10.0, 20.0, 30.0]).view(1, 3, 1, 1).expand(-1, -1, 512, 512) / 255
+    alpha = torch.zeros(1, 1, 512, 512)
+    alpha[..., :256] = 1
+    drawn = framing.composite(avatar, alpha)
+    height, width = drawn.shape[:2]
+    assert drawn[height // 2, width // 2 - 20].tolist() == [10, 20, 30]
+    assert drawn[height // 2, width // 2 + 20].tolist() == [200, 100, 50]
+    assert drawn.dtype == np.uint8
+    assert drawn.flags["C_CONTIGUOUS"], "as the video encoder wants it"
+    if canvas is None:
+        assert drawn.shape == picture.shape
+        assert drawn[5, 5].tolist() == [200, 100, 50], "beyond the crop is the portrait"
