@@ -22,7 +22,7 @@ from models.warp.motion import Motion
 from models.warp.mouth import Mouth
 from models.warp.shading import Shading
 
-INVERSIONS = 8  # fixed-point steps from the forward to the backward displacement
+INVERSIONS = 4  # fixed-point steps from the forward to the backward displacement; an even number, as they swing
 SKIN = (205, 425, 50, 280, 6)  # cheeks and nose bridge
 DAB = 0.015  # × the crop's side: how far around a landmark its skin is looked at
 FOREIGN_LIPS = 0.2  # of the lips' motion is added on another's portrait, where it looks smaller than it is
