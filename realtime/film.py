@@ -14,7 +14,8 @@ Picture = npt.NDArray[np.uint8]  # H×W×3 RGB
 
 SUFFIXES = (".mp4", ".mov", ".mkv")
 X264 = {"crf": "10", "preset": "fast"}  # the eye sees no difference to the frames
-BT709, LIMITED = 1, 1  # in the numbering of H.264's annex E: primaries, transfer and matrix; range
+BT601, BT709, LIMITED = 6, 1, 1  # in the numbering of H.264's annex E: matrix and primaries; range
+HD = 720  # lines from which on players take BT.709's matrix for granted; BT.601's below
 
 
 class Film:
@@ -47,7 +48,9 @@ class Film:
         self._video.time_base = time_base
         coder = self._video.codec_context
         coder.time_base = time_base
-        coder.colorspace = coder.color_primaries = coder.color_trc = BT709
+        self._matrix = Colorspace.ITU709 if size[1] >= HD else Colorspace.ITU601
+        coder.colorspace = BT709 if size[1] >= HD else BT601
+        coder.color_primaries = coder.color_trc = BT709
         coder.color_range = LIMITED
         self._copied: Any = None
         self._encoded: Any = None
@@ -73,7 +76,7 @@ class Film:
     def write(self, picture: Picture, pts: int) -> None:
         """The next frame, at `pts` units of the time base."""
         frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(
-            format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+            format="yuv420p", dst_colorspace=self._matrix, dst_color_range=ColorRange.MPEG
         )
         frame.pts, frame.time_base = pts, self._video.codec_context.time_base
         self._mux(self._video.encode(frame))

@@ -24,7 +24,10 @@ CAP_ABOVE, CAP_BELOW = (
 FLOOR = 1.04
 UNMASKED = 1.2  # the ring's radius where there is no person mask
 EDGE = 1e-9  # by how much a point may lie outside a triangle that it lies in
-SCREENING = 0.003  # per grid cell²: makes the displacement die out a little faster than a harmonic one
+# Screening per grid cell² makes a displacement die out faster than a harmonic one.
+BODY_SCREENING, BACKGROUND_SCREENING = 0.0005, 0.006
+SCREENING = 0.003  # where nobody knows what is body and what background
+CROSSING = 0.1  # how much of a displacement passes over the person's outline
 HEAD_CENTRE = 0.25  # depth of the head's centre behind the face, × the face's width
 SIDE_DEPTH = 0.4  # depth of the ring beside the face; above it, where the skull is nearer, it is HEAD_CENTRE
 
@@ -139,8 +142,13 @@ def head_ring(points: Array, person: npt.NDArray[np.float32] | None) -> Array:
     return np.asarray(ring)
 
 
-def solve_field(points: Array, ring: Array, side: int) -> Field:
-    """The operator of a portrait. points: 478×≥2 and ring: RING×≥2 in crop units; side: G."""
+def solve_field(points: Array, ring: Array, side: int, person: npt.NDArray[np.float32] | None) -> Field:
+    """The operator of a portrait. points: 478×≥2 and ring: RING×≥2 in crop units; side: G; person: H×W in
+    [0, 1], whole multiples of G.
+
+    Over the person's neck, shoulders and hair a displacement reaches far, over the background it soon dies
+    out, and little of it crosses from one to the other.
+    """
     import scipy.sparse as sparse
     from scipy.sparse.linalg import splu
 
@@ -150,29 +158,37 @@ def solve_field(points: Array, ring: Array, side: int) -> Field:
     unknown = np.flatnonzero(~inside)
     number = np.full(cells, -1)
     number[unknown] = np.arange(len(unknown))
+    if person is None:
+        body, screening = np.zeros(cells), np.full(cells, SCREENING)
+    else:
+        blocks = person.reshape(side, person.shape[0] // side, side, person.shape[1] // side)
+        body = blocks.mean((1, 3)).ravel().astype(np.float64)
+        screening = BACKGROUND_SCREENING + (BODY_SCREENING - BACKGROUND_SCREENING) * body
     row, column = np.divmod(unknown, side)
+    diagonal = screening[unknown]
     edges, boundary = [], []
     for down, right in ((1, 0), (-1, 0), (0, 1), (0, -1)):
         r, c = row + down, column + right
         within = (r >= 0) & (r < side) & (c >= 0) & (c < side)
         neighbour = np.where(within, r * side + c, 0)
+        passing = np.where(within, 1 - (1 - CROSSING) * np.abs(body[unknown] - body[neighbour]), 1.0)
+        diagonal = diagonal + passing
         free, known = within & ~inside[neighbour], within & inside[neighbour]
-        edges.append((number[unknown[free]], number[neighbour[free]]))
-        boundary.append((number[unknown[known]], neighbour[known]))
-    rows, columns = (np.concatenate(part) for part in zip(*edges, strict=True))
+        edges.append((number[unknown[free]], number[neighbour[free]], passing[free]))
+        boundary.append((number[unknown[known]], neighbour[known], passing[known]))
+    rows, columns, weights = (np.concatenate(part) for part in zip(*edges, strict=True))
     size = (len(unknown), len(unknown))
-    laplace = sparse.diags(np.full(len(unknown), 4 + SCREENING)) - sparse.csc_matrix(
-        (np.ones(len(rows)), (rows, columns)), size
-    )
+    laplace = sparse.diags(diagonal) - sparse.csc_matrix((weights, (rows, columns)), size)
     # The cells just inside the hull lie in triangles whose outer corners are the ring's; the ring alone
     # speaks for them.
     share = np.where(index >= len(points), weight, 0)
     share /= np.maximum(share.sum(1, keepdims=True), 1e-9)
     of_ring = np.maximum(index - len(points), 0)
     right_side = np.zeros((len(unknown), RING))
-    for targets, sources in boundary:
+    for targets, sources, passing in boundary:
         for corner in range(3):
-            np.add.at(right_side, (targets, of_ring[sources, corner]), share[sources, corner])
+            at = targets, of_ring[sources, corner]
+            np.add.at(right_side, at, share[sources, corner] * passing)
     outside = np.zeros((cells, RING))
     factors = splu(laplace.tocsc())
     for ring_point in range(

@@ -22,7 +22,9 @@ from models.warp.motion import Motion
 from models.warp.mouth import Mouth
 from models.warp.shading import Shading
 
-INVERSIONS = 4  # fixed-point steps from the forward to the backward displacement; an even number, as they swing
+INVERSIONS = (
+    4  # fixed-point steps from the forward to the backward displacement; an even number, as they swing
+)
 SKIN = (205, 425, 50, 280, 6)  # cheeks and nose bridge
 DAB = 0.015  # × the crop's side: how far around a landmark its skin is looked at
 FOREIGN_LIPS = 0.2  # of the lips' motion is added on another's portrait, where it looks smaller than it is
@@ -93,7 +95,7 @@ class Warp(Reenactor[Appearance, Structure]):
             features=self.reader.read(source.points * 2 - 1),
             field=map_code(
                 lambda tensor: tensor.to(device),
-                solve_field(points[self.motion.bending.cpu().numpy()], ring, GRID),
+                solve_field(points[self.motion.bending.cpu().numpy()], ring, GRID, person),
             ),
             shade_at=shade_at.to(device),
             shade_mask=shade_mask.to(device),

@@ -31,14 +31,15 @@ def test_pictures_and_times_survive(tmp_path: Path, suffix):
     assert [path.name for path in tmp_path.iterdir()] == [f"a{suffix}"]
 
 
+@pytest.mark.parametrize(("lines", "matrix"), [(64, 6), (720, 1)], ids=["BT.601", "BT.709"])
 @pytest.mark.parametrize("colour", [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (16, 16, 16)])
-def test_colours_survive_and_are_declared(tmp_path: Path, colour):
+def test_colours_survive_and_are_declared(tmp_path: Path, colour, lines, matrix):
     path = tmp_path / "a.mp4"
-    with Film(path, (64, 64), MILLISECOND, Fraction(25)) as film:
-        film.write(np.full((64, 64, 3), colour, np.uint8), 0)
+    with Film(path, (64, lines), MILLISECOND, Fraction(25)) as film:
+        film.write(np.full((lines, 64, 3), colour, np.uint8), 0)
     with av.open(str(path)) as container:
         context = container.streams.video[0].codec_context
-        assert (context.colorspace, context.color_range) == (1, 1)
+        assert (context.colorspace, context.color_range) == (matrix, 1)
     with open_footage(path) as footage:
         assert np.abs(next(footage.frames()).picture.astype(int) - colour).max() <= 3
 
