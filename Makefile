@@ -1,4 +1,4 @@
-# serve, test, test-all, check, bench. The first one that is run makes .venv and installs into it.
+# serve, test, test-all, test-gpu, check, bench. The first one that is run makes .venv and installs into it.
 
 SOURCE ?= examples/mona_lisa.jpg
 ARGS ?=
@@ -13,16 +13,19 @@ DEV_STAMP := $(VENV)/.installed-dev
 USABLE := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
 CANDIDATES := $(PYTHON) python3.11 python3.12 python3 python
 
-.PHONY: serve test test-all check bench clean
+.PHONY: serve test test-all test-gpu check bench clean
 
 serve: $(RUN_STAMP)
 	$(BIN)/python -m realtime.serve --source "$(SOURCE)" $(ARGS)
 
 test: $(DEV_STAMP)
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -m "not slow and not gpu" $(ARGS)
 
 test-all: $(DEV_STAMP)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -m "not gpu" $(ARGS)
+
+test-gpu: $(DEV_STAMP)
+	$(BIN)/python -m pytest -m gpu $(ARGS)
 
 check: $(DEV_STAMP)
 	$(BIN)/ruff check .

@@ -1,0 +1,96 @@
+"""Every generator on a CUDA device: it draws what it draws on the CPU, and its frame path can be captured.
+
+Needs nothing but torch, numpy and scipy: the face is the mean face in a smooth picture.
+"""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from models import registry
+from models.contract import Controls, Observation, map_code
+from models.warp.motion import Motion
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
+]
+NAMES = sorted(registry.MODULES)
+LEVEL = 1 / 255
+
+
+def observation(size: int, scale: float, turn: float, opened: float) -> Observation:
+    """The mean face, turned by `turn` radians and with its mouth opened, in a smooth picture of `size`."""
+    motion = registry.get("warp")().motion
+    assert isinstance(motion, Motion)
+    face = motion.mean + opened * motion.jaw
+    cos, sin = float(np.cos(turn)), float(np.sin(turn))
+    rotation = torch.tensor([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]])
+    points = face @ rotation.T / scale + torch.tensor([0.5, 0.5, 0.0])
+    axis = torch.linspace(0, 3, size)
+    waves = torch.stack([torch.outer(torch.sin(axis + phase), torch.cos(2 * axis)) for phase in range(3)])
+    return Observation(
+        image=(0.5 + 0.4 * waves)[None],
+        points=points[None],
+        to_frame=torch.tensor([[[float(size), 0, 0], [0, float(size), 0]]]),
+        valid=torch.tensor([True]),
+    )
+
+
+class Scene:
+    """A generator on a device, with a portrait and a driver."""
+
+    def __init__(self, name: str, device: str) -> None:
+        self.generator: Any = registry.get(name)().eval().to(device)
+        spec = self.generator.spec
+        source, rest, self.driving = (
+            map_code(lambda tensor: tensor.to(device), one)
+            for one in (
+                observation(spec.source.size, 2.4, 0, 0),
+                observation(spec.driving.size, 1.3, 0, 0),
+                observation(spec.driving.size, 1.3, 0.2, 0.1),
+            )
+        )
+        self.appearance = self.generator.encode_appearance([source])
+        self.neutral = self.generator.neutral([self.generator.encode_structure(rest)])
+        self.controls = Controls.default(device=device)
+
+    def draw(self) -> Tensor:
+        """The frame path: 1×3×H×W."""
+        code = self.generator.encode_structure(self.driving)
+        code = self.generator.transfer(code, self.neutral, self.appearance, self.controls)
+        picture: Tensor = self.generator.decode(self.appearance, code)[0]
+        return picture
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_draws_what_the_cpu_draws(name: str) -> None:
+    pytest.importorskip("scipy")
+    with torch.inference_mode():
+        here, there = Scene(name, "cpu").draw(), Scene(name, "cuda").draw().cpu()
+    difference = (here - there).abs()
+    assert float(difference.mean()) < 0.2 * LEVEL
+    assert float(difference.quantile(0.999)) < 2 * LEVEL
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_frame_path_can_be_captured(name: str) -> None:
+    pytest.importorskip("scipy")
+    with torch.inference_mode():
+        scene = Scene(name, "cuda")
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                scene.draw()
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            captured = scene.draw()
+        scene.driving.image.mul_(0.5)  # what is uploaded into the same memory is what the replay sees
+        graph.replay()
+        torch.cuda.synchronize()
+        assert float((captured - scene.draw()).abs().max()) < LEVEL
