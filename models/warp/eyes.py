@@ -51,18 +51,19 @@ class Eyes(nn.Module):
         skin_y = source_lids - past * self.sides
         opening = lower - upper
         within = (y - upper) / opening.clamp_min(1e-3)  # 0 at the upper lid, 1 at the lower
-        skin_y = torch.where(within < 0.5, skin_y[:, 0], skin_y[:, 1] + LID_RIM)
         bare_y = torch.lerp(source_upper, source_lower, within.clamp(0, 1))
-        origins = torch.stack((x, x, skin_y, bare_y), 1).view(2 * batch, 2, -1)
-        from_source = from_upright(source_at, origins)
+        origins = torch.stack((x, x, x, skin_y[:, 0], skin_y[:, 1] + LID_RIM, bare_y), 1)
+        from_source = from_upright(source_at, origins.view(2 * batch, 2, -1))
         each = from_source.view(batch, 2, 2, -1).transpose(1, 2).flatten(2)  # one look-up a picture
-        found = sample(picture, each).view(batch, 3, 2, 2, -1).transpose(1, 2).flatten(0, 1)
-        skin, bare = found.unbind(2)  # 2·B×3×K
+        found = sample(picture, each).view(batch, 3, 2, 3, -1).transpose(1, 2).flatten(0, 1)
+        above, below, bare = found.unbind(2)  # 2·B×3×K
+        width = at.width
+        lash = ((y - upper - opening / 2) * width + 0.5).clamp(0, 1)  # the line where closed lids meet
+        skin = torch.lerp(above, below, lash.unsqueeze(1))
 
         # Where a portrait shows too little of an eye to draw a ball, what it shows lies between the lids.
         seen = appearance.eyes_seen.expand(batch, -1).reshape(-1, 1, 1)
         ball = torch.lerp(bare, self._ball(appearance, points, place, at), seen)
-        width = at.width
         gap = torch.minimum(y - upper, lower - y) - (x.abs() - 0.5).clamp_min(0)
         ajar = (gap * (width / EDGE) + 0.3).clamp(0, 1)
         ajar = ajar * (opening * (width / 2)).clamp(0, 1)  # lids that met leave no white line
