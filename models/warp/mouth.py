@@ -17,6 +17,8 @@ OWN_TEETH = (
     0.1,
 )  # gap / width of the source's mouth at which its own teeth start to be kept, and are whole
 RIM = 0.02  # × the mouth's width: how far from the lips a portrait's teeth are sure to be teeth
+CAVITY = 0.15  # × the mouth's width: from where on it grows dark behind the lips, until twice as far
+TEETH = 0.5  # how much drawn teeth stand out
 BRIGHTER, DARKER = (
     1.2,
     0.5,
@@ -36,6 +38,8 @@ class Mouth(nn.Module):
         self.rows: Tensor
         self.aside: Tensor
         self.units: Tensor
+        self.middle: Tensor
+        self.corner: Tensor
         self.darkness: Tensor
         self.teeth: Tensor
         patch = lattice(MOUTH, MOUTH_SPAN)
@@ -46,8 +50,12 @@ class Mouth(nn.Module):
             "rows": patch[:, 1, :: MOUTH[1]].unsqueeze(2),  # 1×height×1: its y
             "aside": (columns.abs() * 2).clamp(max=1).unsqueeze(1),  # 1×1×width: 0 in the middle, 1 beside
             "units": patch_units(MOUTH, MOUTH_SPAN),
-            "darkness": torch.tensor([0.2, 0.11, 0.11]),  # of a mouth's inside, × its skin
-            "teeth": torch.tensor([0.86, 0.80, 0.72]),
+            # Mean colours of five speakers' mouths, × their skin, a sixth darker so that lips stand out;
+            # and of what no light reaches
+            "middle": _colour(0.56, 0.48, 0.53),
+            "corner": _colour(0.46, 0.31, 0.29),
+            "darkness": _colour(0.2, 0.11, 0.11),
+            "teeth": _colour(0.86, 0.80, 0.72),
         }.items():
             self.register_buffer(name, value, persistent=False)
 
@@ -132,7 +140,7 @@ class Mouth(nn.Module):
         return sample(mouth.expand(at.shape[0], -1, -1, -1), at * self.units).view(-1, 3, *MOUTH)
 
     def _drawn(self, hung: Tensor, lips: Tensor, skin: Tensor) -> tuple[Tensor, Tensor]:
-        """Darkness with a tongue in it, and the same with upper teeth under the lip: B×3×MOUTH each.
+        """Nobody's mouth, and the same with upper teeth under the lip: B×3×MOUTH each.
 
         hung: B×2×MOUTH, how far below the upper and the lower lip; lips: B×2×2×J, their edges; skin: B×3.
         """
@@ -140,15 +148,17 @@ class Mouth(nn.Module):
         ends = lips[:, 0, 0]
         outside = 2 * torch.maximum(ends[:, :1, None] - x, x - ends[:, -1:, None]).clamp_min(0)  # B×1×w
         below, above = hung[:, 0] - outside, -hung[:, 1] - outside
-        tongue = ((0.16 - above) / 0.14).clamp(0, 1) * (1 - self.aside.square())
-        dark = (skin * self.darkness).view(-1, 3, 1, 1)
-        colour = dark * (1 + tongue).unsqueeze(1)  # flesh is three times as bright as darkness
+        # Behind lips that speak are teeth and tongue, blurred to one colour; deep in a wide mouth it is dark.
+        deep = (torch.minimum(below, above) / CAVITY - 1).clamp(0, 1) * (1 - self.aside.square())
+        skin = skin.view(-1, 3, 1, 1)
+        flesh = skin * torch.lerp(self.middle, self.corner, self.aside)
+        colour = torch.lerp(flesh, skin * self.darkness, deep.unsqueeze(1))
         # Teeth hang a third of the way down at most, in the shadow of the lip and fading to the corners.
         length = ((below + above) * 0.38).clamp(0.02, 0.13)
         is_teeth = ((length - below) / 0.025).clamp(0, 1) * (1 - self.aside.pow(3))
         shade = 0.45 + 0.4 * (below / 0.06).clamp(0, 1) * (1 - self.aside.square())
-        white = (self.teeth * (0.35 + 0.65 * skin)).view(-1, 3, 1, 1) * shade.unsqueeze(1)
-        return colour, torch.lerp(colour, white, is_teeth.unsqueeze(1))
+        white = self.teeth * (0.35 + 0.65 * skin) * shade.unsqueeze(1)
+        return colour, torch.lerp(colour, white, TEETH * is_teeth.unsqueeze(1))
 
     def _own_teeth(
         self, mouth: Tensor, hung: Tensor, source_lips: Tensor, size: Tensor
@@ -166,6 +176,10 @@ class Mouth(nn.Module):
         teeth = sample(mouth.expand(at.shape[0], -1, -1, -1), at * self.units).view(-1, 3, *MOUTH)
         inside = torch.minimum(lower - upper - 2 * RIM - hung, (0.48 - x.abs()).unsqueeze(1)) / RIM
         return teeth, inside.clamp(0, 1).unsqueeze(1)
+
+
+def _colour(red: float, green: float, blue: float) -> Tensor:
+    return torch.tensor([red, green, blue]).view(1, 3, 1, 1)
 
 
 def _inner(edges: Tensor) -> Tensor:
