@@ -28,6 +28,11 @@ EDGE = 1e-9  # by how much a point may lie outside a triangle that it lies in
 BODY_SCREENING, BACKGROUND_SCREENING = 0.0005, 0.006
 SCREENING = 0.003  # where nobody knows what is body and what background
 CROSSING = 0.1  # how much of a displacement passes over the person's outline
+SHOWN = (
+    0.4  # area of a landmark's best triangle, × what it is seen from the front, from which on it is visible
+)
+SLIVER = 1e-5  # area of a triangle of the mean face (of width 1) that says nothing
+TOP, CHIN = 10, 152
 HEAD_CENTRE = 0.25  # depth of the head's centre behind the face, × the face's width
 SIDE_DEPTH = 0.4  # depth of the ring beside the face; above it, where the skull is nearer, it is HEAD_CENTRE
 
@@ -114,6 +119,29 @@ def _cross(a: Array, b: Array) -> Array:
     return np.asarray(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0])
 
 
+def visible(points: Array, mean: Array) -> npt.NDArray[np.bool_]:
+    """Which landmarks (478×3) the picture shows: those of which some triangle of the mean face (478×3) is
+    seen at an angle, not edge-on or from behind. On the far side of a turned face the others lie on top of
+    each other, and a turn of the head would fold them.
+    """
+    from scipy.spatial import Delaunay
+
+    triangles = Delaunay(mean[:, :2]).simplices
+    own, flat = (_areas(face[triangles, :2]) for face in (mean, points))
+    height, own_height = (np.linalg.norm(face[TOP] - face[CHIN]) for face in (points, mean))
+    upright = np.where(np.abs(own) > SLIVER, flat / own / (height / own_height) ** 2, -np.inf)
+    best = np.full(len(points), -np.inf)
+    for corner in triangles.T:
+        np.maximum.at(best, corner, upright)
+    return best >= SHOWN
+
+
+def _areas(triangles: Array) -> Array:
+    """Twice the signed areas of triangles (T×3×2)."""
+    a, b, c = triangles.transpose(1, 0, 2)
+    return _cross(b - a, c - a)
+
+
 def head_ring(points: Array, person: npt.NDArray[np.float32] | None) -> Array:
     """RING×3: the head's silhouette. points: 478×3, crop units; person: H×W in [0, 1].
 
@@ -142,9 +170,15 @@ def head_ring(points: Array, person: npt.NDArray[np.float32] | None) -> Array:
     return np.asarray(ring)
 
 
-def solve_field(points: Array, ring: Array, side: int, person: npt.NDArray[np.float32] | None) -> Field:
-    """The operator of a portrait. points: 478×≥2 and ring: RING×≥2 in crop units; side: G; person: H×W in
-    [0, 1], whole multiples of G.
+def solve_field(
+    points: Array,
+    ring: Array,
+    side: int,
+    person: npt.NDArray[np.float32] | None,
+    shown: npt.NDArray[np.bool_],
+) -> Field:
+    """The operator of a portrait. points: N×≥2 and ring: RING×≥2 in crop units; side: G; person: H×W in
+    [0, 1], whole multiples of G; shown: N, which of the points are visible: the others have no say.
 
     Over the person's neck, shoulders and hair a displacement reaches far, over the background it soon dies
     out, and little of it crosses from one to the other.
@@ -153,7 +187,9 @@ def solve_field(points: Array, ring: Array, side: int, person: npt.NDArray[np.fl
     from scipy.sparse.linalg import splu
 
     controls = np.concatenate([points[:, :2], ring[:, :2]])
-    index, weight, inside = barycentric(controls, cell_centres(side))
+    used = np.flatnonzero(np.append(shown, np.ones(RING, bool)))
+    index, weight, inside = barycentric(controls[used], cell_centres(side))
+    index = used[index]
     cells = side * side
     unknown = np.flatnonzero(~inside)
     number = np.full(cells, -1)

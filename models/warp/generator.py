@@ -16,7 +16,7 @@ from models.warp import portrait
 from models.warp.codes import GRID, MOUTH, SIZE, Appearance, Structure
 from models.warp.eyes import Eyes
 from models.warp.features import FeatureReader, planar
-from models.warp.field import RING, displacement, head_ring, solve_field
+from models.warp.field import RING, displacement, head_ring, solve_field, visible
 from models.warp.layers import paste, sample
 from models.warp.motion import Motion
 from models.warp.mouth import Mouth
@@ -81,7 +81,9 @@ class Warp(Reenactor[Appearance, Structure]):
             raise ValueError("warp needs a source picture with a face in it")
         points = source.points[0].cpu().numpy().astype(np.float64)
         person = None if source.person is None else source.person[0, 0].cpu().numpy()
+        shown = visible(points, self.motion.mean.cpu().numpy().astype(np.float64))
         ring = head_ring(points, person)
+        bending = self.motion.bending.cpu().numpy()
         shade_at, shade_mask = portrait.shading_map(points, self.shading.canonical)
         structure = self._structure(source, source.points * SIZE)
         outline = torch.from_numpy((ring * SIZE).astype(np.float32))[None].to(source.image.device)
@@ -95,7 +97,7 @@ class Warp(Reenactor[Appearance, Structure]):
             features=self.reader.read(source.points * 2 - 1),
             field=map_code(
                 lambda tensor: tensor.to(device),
-                solve_field(points[self.motion.bending.cpu().numpy()], ring, GRID, person),
+                solve_field(points[bending], ring, GRID, person, shown[bending]),
             ),
             shade_at=shade_at.to(device),
             shade_mask=shade_mask.to(device),

@@ -12,14 +12,14 @@ from scipy.spatial import ConvexHull
 from torch import Tensor
 
 from models.contract import Controls, Observation
-from models.face_geometry import LIPS_INNER
+from models.face_geometry import LIPS_INNER, RIGID
 from models.face_tracker import FaceTracker, person_mask
 from models.observation import observe
 from models.portrait_face import portrait_face
 from models.warp import Warp
 from models.warp.codes import GRID, SIZE, Appearance, Structure
 from models.warp.features import TABLE_HALF, TABLE_STEPS, frame, from_upright, heights, to_upright
-from models.warp.field import RING, barycentric, displacement, pulled_inside
+from models.warp.field import RING, barycentric, displacement, pulled_inside, visible
 from models.warp.layers import Window, look_up, patch_units, sample
 from models.warp.motion import GAZE_GAIN
 from realtime.bench.motion import FLOORS, Motion, as_track, motion
@@ -297,6 +297,19 @@ def test_every_query_is_found_in_its_triangle(count: int, seed: int) -> None:
     assert np.abs(out[:, 0] * back[:, 1] - out[:, 1] * back[:, 0]).max() < 1e-9, (
         "the others, towards the centre"
     )
+
+
+@pytest.mark.parametrize("side", [-1, 1])
+def test_the_far_side_of_a_turned_face_is_not_visible(side: int) -> None:
+    mean = WARP.motion.mean.numpy().astype(np.float64)
+    assert visible(mean * 300 + 200, mean).all(), "from the front everything is"
+    turn = np.radians(60 * side)
+    rotation = np.array([[np.cos(turn), 0, np.sin(turn)], [0, 1, 0], [-np.sin(turn), 0, np.cos(turn)]])
+    shown = visible(mean @ rotation.T, mean)
+    across = mean[:, 0] - mean[list(RIGID), 0].mean()  # × the face's width, positive to the picture's right
+    turned_away = (mean @ rotation.T)[:, 2] > mean[:, 2]
+    assert shown[~turned_away & (np.abs(across) > 0.2)].mean() > 0.9
+    assert shown[turned_away & (np.abs(across) > 0.4)].mean() < 0.5
 
 
 @given(st.floats(-3, 3), st.floats(20, 200), st.integers(0, 2**31))
