@@ -29,18 +29,19 @@ class Eyes(nn.Module):
         self.register_buffer("units", patch_units(EYE, EYE_SPAN), persistent=False)
         self.register_buffer("sides", torch.tensor([[1.0], [-1.0]]), persistent=False)
 
-    def draw(self, picture: Tensor, appearance: Appearance, points: Tensor, features: Features) -> Layer:
-        """The eyes over an avatar with these landmarks (B×478×≥2, pixels).
+    def draw(
+        self, picture: Tensor, appearance: Appearance, source: Features, points: Tensor, features: Features
+    ) -> Layer:
+        """The eyes over an avatar with these landmarks (B×478×≥2, pixels) and features.
 
-        picture: B×3×SIZE×SIZE, the portrait in the avatar's light.
+        picture: B×3×SIZE×SIZE, the portrait in the avatar's light; source: its features.
         """
         batch = points.shape[0]
         at = features.frame.of(EYES)
-        source_at = Frame(*(part.expand(batch, -1, -1, -1) for part in appearance.features.frame)).of(EYES)
-        tables = torch.cat((features.heights, appearance.features.heights.expand(batch, -1, -1, -1)), 2)
         place = self.window.place(at)
         x, y = place.points.unbind(1)
-        edges = look_up(tables[:, EYES].flatten(0, 1), x)
+        tables = torch.cat((features.heights[:, EYES], source.heights[:, EYES]), 2)
+        edges = look_up(tables.flatten(0, 1), x)
         lids, source_lids = edges[:, 1:3], edges[:, 5:7]  # 2·B×2×K, upper and lower
         upper, lower = lids.unbind(1)
         source_upper, source_lower = source_lids.unbind(1)
@@ -53,7 +54,7 @@ class Eyes(nn.Module):
         within = (y - upper) / opening.clamp_min(1e-3)  # 0 at the upper lid, 1 at the lower
         bare_y = torch.lerp(source_upper, source_lower, within.clamp(0, 1))
         origins = torch.stack((x, x, x, skin_y[:, 0], skin_y[:, 1] + LID_RIM, bare_y), 1)
-        from_source = from_upright(source_at, origins.view(2 * batch, 2, -1))
+        from_source = from_upright(source.frame.of(EYES), origins.view(2 * batch, 2, -1))
         each = from_source.view(batch, 2, 2, -1).transpose(1, 2).flatten(2)  # one look-up a picture
         found = sample(picture, each).view(batch, 3, 2, 3, -1).transpose(1, 2).flatten(0, 1)
         above, below, bare = found.unbind(2)  # 2·B×3×K

@@ -193,8 +193,9 @@ class Warp(Reenactor[Appearance, Structure]):
         picture = (appearance.picture * ratio.to(appearance.picture.dtype)).clamp_(max=1)
         rgb = F.grid_sample(picture, grid.to(picture.dtype), align_corners=False, padding_mode="border")
         features = self.reader.read(structure.points)
-        eyes = self.eyes.draw(picture, appearance, structure.points, features)
-        mouth = self.mouth.draw(picture, appearance, structure, features)
+        own = map_code(lambda part: part.expand(rgb.shape[0], *part.shape[1:]), appearance.features)
+        eyes = self.eyes.draw(picture, appearance, own, structure.points, features)
+        mouth = self.mouth.draw(picture, own, structure, features)
         return paste(rgb, eyes, mouth), self.alpha.expand(rgb.shape[0], -1, -1, -1)
 
     def _inverted(self, towards: Tensor) -> Tensor:

@@ -98,25 +98,20 @@ class Mouth(nn.Module):
         own = own * torch.maximum(unlike, 1 - shown)
         return torch.lerp(inside, torch.lerp(dark, teeth, is_teeth), own.view(-1, 1, 1, 1))
 
-    def draw(
-        self, picture: Tensor, appearance: Appearance, structure: Structure, features: Features
-    ) -> Layer:
+    def draw(self, picture: Tensor, source: Features, structure: Structure, features: Features) -> Layer:
         """The lips, edge by edge, and what is between them, over an avatar with these features.
 
         The bent picture, whose cells are as wide as a lip, can't tell an upper lip from a lower one. picture:
-        B×3×SIZE×SIZE, the portrait in the avatar's light.
+        B×3×SIZE×SIZE, the portrait in the avatar's light; source: its features.
         """
-        batch = structure.points.shape[0]
         at = features.frame.of(FEATURE)
-        source_at = Frame(*(part.expand(batch, -1, -1, -1) for part in appearance.features.frame)).of(FEATURE)
-        tables = torch.cat((features.heights, appearance.features.heights.expand(batch, -1, -1, -1)), 2)
         place = self.window.place(at)
         x, y = place.points.unbind(1)
-        edges = look_up(tables[:, 2], x)
+        edges = look_up(torch.cat((features.heights[:, 2], source.heights[:, 2]), 1), x)
         ends = features.edges[:, 2, 0]  # B×4×13: the edges' x
 
         origin = bent(y, edges[:, :4], edges[:, 4:])
-        lips = sample(picture, from_upright(source_at, torch.stack((x, origin), 1)))
+        lips = sample(picture, from_upright(source.frame.of(FEATURE), torch.stack((x, origin), 1)))
         beside = torch.minimum(x - ends[:, 0, :1], ends[:, 0, -1:] - x)
         beyond = torch.minimum(y - edges[:, 0], edges[:, 3] - y) + SKIN
         on_lips = (torch.minimum(beside, beyond) / SKIN).clamp(0, 1).unsqueeze(1)
