@@ -77,6 +77,8 @@ class QualityBench:
     """Torch device of the generator."""
     driver_pixels: DriverPixels = "mouth+shading"
     """What of the driver's picture may be seen."""
+    still: bool = False
+    """An avatar that never moves: what is measured then is the measure's own noise."""
     frames: int = 120
     """At most so many frames of a clip, evenly strided."""
     self_reenactment: bool = True
@@ -119,6 +121,7 @@ class QualityBench:
         report: dict[str, Any] = {
             "model": self.model,
             "driver_pixels": self.driver_pixels,
+            "still": self.still,
             "coded": self.coded,
         }
         if self.self_reenactment:
@@ -133,7 +136,10 @@ class QualityBench:
             self.json.write_text(json.dumps(report, indent=1))
 
     def _controls(self) -> Controls:
+        moving = float(not self.still)
         return Controls.default(
+            gain_pose=moving,
+            gain_expression=moving,
             mouth_pixels=float(self.driver_pixels != "none"),
             shading=float(self.driver_pixels == "mouth+shading"),
         )

@@ -41,6 +41,13 @@ def test_a_painting_driven_by_a_speaker(tmp_path: Path, capsys: pytest.CaptureFi
     assert "Self-reenactment" in capsys.readouterr().out
 
 
+def test_a_still_avatar_scores_as_a_still_picture(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    QualityBench(clips=(CLIP,), across=False, still=True, frames=10, json=report).run()
+    (own,) = json.loads(report.read_text())["self"]
+    assert own["psnr"] == pytest.approx(own["static_psnr"], abs=0.2)
+
+
 def test_a_clip_or_a_portrait_has_to_be_named_where_there_is_no_media_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
