@@ -166,7 +166,6 @@ async def test_another_address_prints_a_token_in_the_fragment() -> None:
         assert re.search(r":\d+/#token=[\w-]{16,}$", address)
 
 
-@pytest.mark.skipif(not MONA_LISA.exists(), reason="tests/media has no mona_lisa.jpg")
 async def test_the_real_server_starts_and_stops() -> None:
     async with process("--source", str(MONA_LISA), module="realtime.serve") as (running, address):
         async with peer_of(address) as peer:
