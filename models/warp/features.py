@@ -23,9 +23,8 @@ CHEEK = ((226, 25, 110, 24, 23, 22, 26, 112, 244), (464, 341, 256, 252, 253, 254
 IRISES = (IRIS_LEFT, IRIS_RIGHT)
 
 EYES, MOUTH = slice(0, 2), slice(2, 3)  # of a face's three features
-EDGES = (
-    4  # of each feature: an eye's hollow, upper lid, lower lid, cheek; the lips' outer, inner, inner, outer
-)
+# An eye's hollow, upper lid, lower lid and cheek; the lips' outer, inner, inner and outer edge.
+EDGES = 4
 KNOTS = 13  # points of each edge, from left to right
 
 TABLE_HALF = 0.75  # upright x at which the tables of heights end
