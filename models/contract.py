@@ -60,7 +60,8 @@ class Controls(NamedTuple):
 
 @dataclass(frozen=True)
 class CropRule:
-    """Which square of a picture a network wants to see. Each network's weights expect their own."""
+    """Which square of a picture a network wants to see. Each network's weights expect their own. Raises
+    ValueError where `inside` and `upright` are both asked for."""
 
     size: int  # side of the crop, pixels
     scale: float  # side of the square / longer side of the anchors' box
@@ -74,6 +75,10 @@ class CropRule:
     min_scale: float = (
         0.0  # with `inside`: never shrink below this multiple of the box; beyond it the border repeats
     )
+
+    def __post_init__(self) -> None:
+        if self.inside and self.upright:
+            raise ValueError("a crop is either kept on whole pixels (inside) or turned (upright)")
 
 
 @dataclass(frozen=True)

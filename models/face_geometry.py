@@ -5,6 +5,7 @@ Landmarks are MediaPipe FaceMesh's 478 (468 of the mesh, then 5 of each iris). "
 picture's.
 """
 
+import math
 from functools import cache
 from typing import Any
 
@@ -107,7 +108,7 @@ AXIS = (
     (0, 1, 0, 0),
     (1, 0, 0, 0),
 )
-EYE = ((1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1))
+IDENTITY = ((1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1))
 RAMP = ((0.0, 1e-6, 2e-6, 3e-6),)
 
 
@@ -128,7 +129,7 @@ def rotation_between(source: Tensor, target: Tensor) -> Tensor:
     m = source.transpose(1, 2) @ target  # B×3×3
     k = (m.flatten(1) @ _table(HORN, m.device, m.dtype)).view(-1, 4, 4)
     # Shifted: all eigenvalues in [0, 2], the largest kept largest.
-    k = k / (length(k, (1, 2)).view(-1, 1, 1) + 1e-12) + _table(EYE, m.device, m.dtype)
+    k = k / (length(k, (1, 2)).view(-1, 1, 1) + 1e-12) + _table(IDENTITY, m.device, m.dtype)
     for _ in range(2):
         k = k / length(k, (1, 2)).view(-1, 1, 1)
         for _ in range(6):  # a 64th power is far from float's limits, and norms are dear on small tensors
@@ -148,18 +149,35 @@ def quaternion_to_rotation(q: Tensor) -> Tensor:
     return (products @ _table(QUATERNION, q.device, q.dtype)).view(-1, 3, 3)
 
 
-@cache
 def _table(rows: tuple[tuple[float, ...], ...], device: torch.device, dtype: torch.dtype) -> Tensor:
     """A constant matrix, copied to each device once. Products with it replace dozens of tiny operations."""
-    return torch.tensor(rows, device=device, dtype=dtype)
+    if torch.compiler.is_compiling():  # what a tracer makes here stands for a tensor, and must not be kept
+        return torch.tensor(rows, device=device, dtype=dtype)
+    return _kept_table(rows, device, dtype)
 
 
-def rotation_power(rotation: Tensor, power: Tensor) -> Tensor:
-    """Rotations (B×3×3, less than half a turn) about the same axis by `power` (B) times the angle."""
+@cache
+def _kept_table(rows: tuple[tuple[float, ...], ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    with torch.inference_mode(False):  # or training could not use what a server's first frame left here
+        return torch.tensor(rows, device=device, dtype=dtype)
+
+
+def limiting(size: Tensor, limit: Tensor | float) -> Tensor:
+    """By what a motion of that size is multiplied so that it stays below `limit`: hardly anything as long as
+    it is short, and always so that more remains more.
+    """
+    return (1 + (size / limit).pow(4)).pow(-0.25)
+
+
+def rotation_power(rotation: Tensor, power: Tensor, limit: float = math.inf) -> Tensor:
+    """Rotations (B×3×3, less than half a turn) about the same axis by `power` (B) times the angle, which
+    approaches `limit` (radians) smoothly.
+    """
     parts = rotation.flatten(1) @ _table(AXIS, rotation.device, rotation.dtype)
     trace, axis = parts[:, :1], parts[:, 1:]  # the axis by twice the angle's sine
     sine = length(axis, 1).unsqueeze(1)
-    half = torch.atan2(sine, trace - 1) * (power.unsqueeze(1) / 2)
+    angle = torch.atan2(sine, trace - 1) * power.unsqueeze(1)
+    half = angle * limiting(angle, limit) / 2
     axis = axis * (half.sin() / sine.clamp_min(1e-12))
     return quaternion_to_rotation(torch.cat((half.cos(), axis), 1))
 
@@ -188,7 +206,7 @@ def crop_to_frame(points: npt.NDArray[np.floating[Any]], rule: CropRule, width: 
     anchors = xy[list(rule.anchors)] if rule.anchors else xy
     axes = np.eye(2)
     if rule.upright:
-        along = xy[[263, 362]].mean(0) - xy[[33, 133]].mean(0)
+        along = xy[list(EYE_CORNERS[2:])].mean(0) - xy[list(EYE_CORNERS[:2])].mean(0)
         along /= np.linalg.norm(along)
         axes = np.array(
             [[along[0], -along[1]], [along[1], along[0]]]
@@ -202,9 +220,9 @@ def crop_to_frame(points: npt.NDArray[np.floating[Any]], rule: CropRule, width: 
     if rule.inside:
         side = float(max(round(min(side, width, height)), round(rule.min_scale * box), 1))
         corner = np.round(centre - side / 2)
-        for axis, length in enumerate((width, height)):
-            if side <= length:
-                corner[axis] = np.clip(corner[axis], 0, length - side)
+        for axis, room in enumerate((width, height)):
+            if side <= room:
+                corner[axis] = np.clip(corner[axis], 0, room - side)
     return np.concatenate([axes * side, corner[:, None]], 1)
 
 

@@ -45,7 +45,7 @@ class Appearance(NamedTuple):
     shade_at: (
         Tensor  # B×GRID×GRID×2: where on the canonical face each cell of the crop lies, grid_sample's units
     )
-    shade_mask: Tensor  # B×1×GRID×GRID: where the driver's shading may act: the face without eyes and mouth
+    shade_mask: Tensor  # B×1×GRID×GRID: where the driver's shading may act: the face without eyes
     # B×2×3×EYE: the eyeballs without irises, left and right, upright and scaled to the eye's width
     sclera: Tensor
     iris: Tensor  # B×2×3×IRIS×IRIS

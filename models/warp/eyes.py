@@ -5,6 +5,7 @@ control points of it, because a closing eye would fold it.
 import torch
 from torch import Tensor, nn
 
+from models.face_geometry import length
 from models.warp.codes import EYE, EYE_SPAN, IRIS_SPAN, SIZE, Appearance
 from models.warp.features import EYES, IRISES, Features, Frame, from_upright, to_upright
 from models.warp.layers import Layer, Placed, Window, look_up, patch_units, sample, stretched
@@ -70,7 +71,7 @@ class Eyes(nn.Module):
         ajar = ajar * (opening * (width / 2)).clamp(0, 1)  # lids that met leave no white line
         colour = torch.lerp(skin, ball, ajar.unsqueeze(1))
         rim = torch.minimum(torch.minimum(y - edges[:, 0], edges[:, 3] - y), REACH - x.abs())
-        cover = (rim * (width / (2 * EDGE))).clamp(0, 1).unsqueeze(1)
+        cover = ((rim * (width / (2 * EDGE))).clamp(0, 1) * self.window.fade).unsqueeze(1)
         return Layer(*(_of_pictures(part, batch) for part in (place.pixels, colour * cover, cover)))
 
     def _ball(self, appearance: Appearance, points: Tensor, place: Placed, at: Frame) -> Tensor:
@@ -83,7 +84,7 @@ class Eyes(nn.Module):
         iris = appearance.iris.expand(batch, -1, -1, -1, -1).flatten(0, 1)
         white = sample(sclera, place.points * self.units)
         coloured = sample(iris, offset / (radius * IRIS_SPAN))
-        distance = offset.square().sum(1, keepdim=True).sqrt()
+        distance = length(offset, 1).unsqueeze(1)
         disc = ((radius - distance) * (at.width / EDGE).unsqueeze(2) + 0.5).clamp(0, 1)
         return torch.lerp(white, coloured, disc)
 

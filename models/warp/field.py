@@ -42,7 +42,7 @@ class Field(NamedTuple):
     ring.
     """
 
-    vertices: Tensor  # 1×(3·G²) int64: of each cell's triangle, all first corners first; 0 outside
+    vertices: Tensor  # 1×(3·G²) int64: of each cell's triangle, all first corners first; any outside
     weight: Tensor  # 1×3×G²: their weights; 0 outside
     outside: Tensor  # 1×RING×G²: weights of the ring's points; 0 inside
 
@@ -57,7 +57,7 @@ def displacement(field: Field, motion: Tensor) -> Tensor:
 
 def interpolated(values: Tensor, vertices: Tensor, weight: Tensor) -> Tensor:
     """B×2×Q: values (B×2×N) at the corners of triangles (B×(3·Q) or 1×(3·Q), all first corners first), by
-    their weights (×3×Q).
+    their weights (B×3×Q or 1×3×Q).
     """
     corners = values.gather(2, vertices.unsqueeze(1).expand(values.shape[0], 2, -1))
     return (corners.view(-1, 2, 3, weight.shape[2]) * weight.unsqueeze(1)).sum(2)

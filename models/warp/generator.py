@@ -3,6 +3,7 @@ downloaded.
 """
 
 from collections.abc import Sequence
+from functools import reduce
 
 import numpy as np
 import torch
@@ -22,12 +23,12 @@ from models.warp.motion import Motion
 from models.warp.mouth import Mouth
 from models.warp.shading import Shading
 
-INVERSIONS = (
-    4  # fixed-point steps from the forward to the backward displacement; an even number, as they swing
-)
+# Shares of the fixed-point steps from the forward to the backward displacement. Whole steps alone diverge
+# where a head doubles its size or a hidden cheek is spread out; half steps alone are slow where it shrinks.
+RELAXATION = (1.0, 0.5, 0.7, 0.5, 1.0)
+SMOOTHING = 5  # cells: smooths edges of the head, and cheeks that were hidden, where there is no inverse
 SKIN = (205, 425, 50, 280, 6)  # cheeks and nose bridge
 DAB = 0.015  # × the crop's side: how far around a landmark its skin is looked at
-FOREIGN_LIPS = 0.2  # of the lips' motion is added on another's portrait, where it looks smaller than it is
 STEPS = SIZE // GRID  # rows of the picture for each of the field's
 MARGIN = 8  # pixels over which the avatar fades into the portrait at the crop's edge
 
@@ -145,15 +146,14 @@ class Warp(Reenactor[Appearance, Structure]):
             every.points[:, rigid], middle.expand(len(every.points), -1, -1)[:, rigid]
         )
         aligned = scale.view(-1, 1, 1) * every.points @ rotation.transpose(1, 2) + shift.unsqueeze(1)
-        points = aligned.median(0, keepdim=True).values
+        points = _middle(aligned)
         closed = self.motion.closed(points)
-        quietest = self.reader.openness(every.points)[:, 2].argmin()
         return Structure(
             points=closed,
             head=every.head[:1],
-            shade=every.shade.median(0, keepdim=True).values,
-            skin=every.skin.median(0, keepdim=True).values,
-            mouth=every.mouth[quietest : quietest + 1],
+            shade=_middle(every.shade),
+            skin=_middle(every.skin),
+            mouth=every.mouth[:1],  # nobody looks at it
             opened=every.opened[:1],
             opening=points - closed,
         )
@@ -166,8 +166,7 @@ class Warp(Reenactor[Appearance, Structure]):
     ) -> Structure:
         source = appearance.structure
         unlike = self.shading.unlike(neutral, source)
-        spoken = controls._replace(lips=controls.lips * (1 + FOREIGN_LIPS * unlike))
-        moved = self.motion.transfer(structure, neutral, source.points, appearance.ring, spoken)
+        moved = self.motion.transfer(structure, neutral, source.points, appearance.ring, controls)
         amount = (controls.shading * controls.gain_expression).view(-1, 1, 1, 1)
         opened = self.mouth.opened(self.reader.openness(moved.points)[:, 2], moved.gap)
         mouth = self.mouth.inside(
@@ -193,8 +192,8 @@ class Warp(Reenactor[Appearance, Structure]):
         backward = self._inverted(displacement(appearance.field, motion))
         grid = self._upsampled(backward).add_(self.pixels).permute(0, 2, 3, 1)
         ratio = self._upsampled(self.shading.ratio(appearance, structure))
-        picture = (appearance.picture * ratio.to(appearance.picture.dtype)).clamp_(max=1)
-        rgb = F.grid_sample(picture, grid.to(picture.dtype), align_corners=False, padding_mode="border")
+        picture = (appearance.picture * ratio).clamp_(max=1)  # in float32, as the grid must be
+        rgb = F.grid_sample(picture, grid, align_corners=False, padding_mode="border")
         features = self.reader.read(structure.points)
         own = map_code(lambda part: part.expand(rgb.shape[0], *part.shape[1:]), appearance.features)
         eyes = self.eyes.draw(picture, appearance, own, structure.points, features)
@@ -204,10 +203,11 @@ class Warp(Reenactor[Appearance, Structure]):
     def _inverted(self, towards: Tensor) -> Tensor:
         """B×2×G×G: the backward displacement b(x) = t(x + b(x)), where t is the forward one's negative."""
         backward = towards
-        for _ in range(INVERSIONS):
+        for share in RELAXATION:
             grid = (backward + self.cells).permute(0, 2, 3, 1)
-            backward = F.grid_sample(towards, grid, align_corners=False, padding_mode="border")
-        return backward
+            found = F.grid_sample(towards, grid, align_corners=False, padding_mode="border")
+            backward = torch.lerp(backward, found, share)
+        return _box(backward, SMOOTHING)
 
     def _upsampled(self, field: Tensor) -> Tensor:
         """B×C×G×G to B×C×SIZE×SIZE, bilinear, the same as `interpolate` both ways at a third of the time on a
@@ -217,6 +217,21 @@ class Warp(Reenactor[Appearance, Structure]):
         rows = torch.cat((wide[:, :, :1], wide, wide[:, :, -1:]), 2).unsqueeze(3)
         between = torch.lerp(rows[:, :, :-1], rows[:, :, 1:], self.steps).flatten(2, 3)
         return between[:, :, STEPS // 2 : -(STEPS // 2)]
+
+
+def _box(field: Tensor, side: int) -> Tensor:
+    """The mean over `side`×`side` cells, the border repeated outside. Sums of shifted fields take a fifth of
+    the time of `avg_pool2d`.
+    """
+    wide = F.pad(field, (side // 2,) * 4, mode="replicate")
+    rows = reduce(torch.add, (wide[:, :, i : i + field.shape[2]] for i in range(side)))
+    return reduce(torch.add, (rows[..., i : i + field.shape[3]] for i in range(side))) / side**2
+
+
+def _middle(rows: Tensor) -> Tensor:
+    """1×…: the median over the first dimension; of an even number, the mean of the two in the middle."""
+    middle: Tensor = rows.float().quantile(0.5, dim=0, keepdim=True)
+    return middle
 
 
 def _determinant(linear: Tensor) -> Tensor:

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from models.warp.features import TABLE_HALF, Frame
 
+RIM = 4  # pixels over which a layer fades at its window's edge
+
 
 def lattice(size: tuple[int, int], span: float) -> Tensor:
     """1×2×(H·W): the upright coordinates of a patch's pixels; span: the patch's width."""
@@ -29,9 +31,9 @@ def patch_units(size: tuple[int, int], span: float) -> Tensor:
 
 
 def sample(picture: Tensor, points: Tensor) -> Tensor:
-    """B×C×K: the picture (B×C×H×W) at points (B×2×K); its border is repeated outside."""
-    grid = points.transpose(1, 2).unsqueeze(1).to(picture.dtype)
-    return F.grid_sample(picture, grid, align_corners=False, padding_mode="border").squeeze(2)
+    """B×C×K float32: the picture (B×C×H×W) at points (B×2×K); its border is repeated outside."""
+    grid = points.transpose(1, 2).unsqueeze(1)
+    return F.grid_sample(picture.float(), grid, align_corners=False, padding_mode="border").squeeze(2)
 
 
 def look_up(tables: Tensor, x: Tensor) -> Tensor:
@@ -69,7 +71,10 @@ class Placed(NamedTuple):
 
 
 class Window(nn.Module):
-    """A window of `size` (height, width) that follows a feature over a square picture of `side` pixels."""
+    """A window of `size` (height, width) that follows a feature over a square picture of `side` pixels.
+
+    fade: K, 0 at the window's rim and 1 from `RIM` pixels on, for layers of features that outgrow it.
+    """
 
     def __init__(self, size: tuple[int, int], side: int) -> None:
         super().__init__()
@@ -78,14 +83,18 @@ class Window(nn.Module):
         self.stride: Tensor
         self.centres: Tensor
         self.pixels: Tensor
+        self.fade: Tensor
         height, width = size
         rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+        rim_rows = torch.minimum(rows, height - 1 - rows)
+        rim_columns = torch.minimum(columns, width - 1 - columns)
         for name, value in {
             "middle": torch.tensor([[width / 2], [height / 2]]),
             "limit": torch.tensor([[side - width], [side - height]]),
             "stride": torch.tensor([1, side]),
             "centres": torch.stack((columns.flatten(), rows.flatten()))[None] + 0.5,
             "pixels": (rows * side + columns).flatten(),
+            "fade": (torch.minimum(rim_rows, rim_columns) / RIM).clamp(max=1).flatten(),
         }.items():
             self.register_buffer(name, value, persistent=False)
 

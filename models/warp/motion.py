@@ -1,5 +1,6 @@
 """The driver's motion in the source's terms: pose, expression, lids, gaze, lips."""
 
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from models.face_geometry import (
     LIPS_OUTER,
     RIGID,
     length,
+    limiting,
     rigid_fit,
     rotation_power,
 )
@@ -32,7 +34,6 @@ from models.warp.features import (
     from_upright,
     to_upright,
 )
-from models.warp.field import HEAD_CENTRE
 
 # The control points of the bent picture: all but irises and the lids' edges, which the eyes' own layer draws.
 BENDING = tuple(
@@ -43,9 +44,19 @@ BENDING = tuple(
     )
 )
 
-SHIFT_LIMIT = 0.8  # × the face's width: how far the head may leave its place in the portrait
+# How far the head may leave its place in the portrait, approached smoothly. Beyond, a picture that shows one
+# side of a head only comes apart.
+SHIFT_LIMIT = 0.8  # × the face's width
+TURN_LIMIT = math.radians(35)
+GROWTH_LIMIT = math.log(1.5)  # log of the head's size
 GAZE_GAIN = 1.7  # landmarks show less of a gaze than there is
 LID_GAIN = 1.8  # a closed eye's landmarks still lie apart
+FOREIGN_LIPS = 0.2  # of the lips' motion is added on another's portrait, where it looks smaller than it is
+SAME_HEAD = (
+    0.009,
+    0.014,
+)  # × the face's width, RMS of the rigid points: one person's below the first, another's above the second
+SCALES = (0.1, 10.0)  # of a driver against his neutral
 REACH = 0.2  # × the face's width: how far around a feature its own gain acts
 NEARLY = 0.8  # a portrait's mouth this much as open as its driver's neutral is as open
 CONTOUR = (
@@ -108,7 +119,7 @@ class Motion(nn.Module):
         """
         _, turn, _ = rigid_fit(self.mean[self.rigid].expand(points.shape[0], -1, -1), points[:, self.rigid])
         middle = self.lip_upper.shape[0] // 2
-        gap = (points[:, self.lip_upper[middle]] - points[:, self.lip_lower[middle]]).square().sum(1).sqrt()
+        gap = length(points[:, self.lip_upper[middle]] - points[:, self.lip_lower[middle]], 1)
         opening = gap.view(-1, 1, 1) * self.jaw @ turn.transpose(1, 2)
         return self._lips_met(points - opening)
 
@@ -143,6 +154,8 @@ class Motion(nn.Module):
             torch.cat((of_neutral, of_neutral, mean)), torch.cat((of_driver, of_source, of_driver, of_source))
         )
         scale, size = scales.view(4, batch, 1, 1)[:2]
+        # Where no face was seen all points are one: numbers without meaning, but numbers.
+        scale = scale.clamp(*SCALES)
         rotation, turn, facing, source_facing = rotations.chunk(4)
 
         turned_back = turn.transpose(1, 2) * size
@@ -152,7 +165,11 @@ class Motion(nn.Module):
             turned_back,
             alpha=-1,
         )
-        face = torch.addcmul(source, self._gains(controls).unsqueeze(2), expression)
+        low, high = source[..., 0].aminmax(dim=1)
+        width = (high - low).view(-1, 1, 1)
+        unlike = (of_neutral - neutral_at) @ turned_back - (of_source - source_at)
+        foreign = self._foreign(unlike / width)
+        face = torch.addcmul(source, self._gains(controls, foreign).unsqueeze(2), expression)
         eyes_gain = controls.gain_expression * controls.eyes
         closing = 1 - openness[0, :, :2] / openness[1, :, :2].clamp_min(1e-3)
         face = self._lids(face, source, closing * eyes_gain.unsqueeze(1))
@@ -166,32 +183,35 @@ class Motion(nn.Module):
             turn @ rotation @ turn.transpose(1, 2),
             facing @ source_facing.transpose(1, 2),
         )
-        grown = scale.pow(controls.gain_pose.view(-1, 1, 1))
-        linear = rotation_power(turned, controls.gain_pose).transpose(1, 2) * grown
-        low, high = source[..., 0].aminmax(dim=1)
-        width = (high - low).view(-1, 1, 1)
-        centre = source_at + F.pad(width * HEAD_CENTRE, (2, 0))
-        resting_all = torch.cat((face, ring.expand(batch, -1, -1), source_at), 1)
-        moved = torch.baddbmm(centre, resting_all - centre, linear)
-        # The driver's head went by `shift`; turning about the head's centre has already moved the source's by
-        # some of it.
-        shift = (size * controls.gain_pose.view(-1, 1, 1)) * (driver_at - neutral_at)[..., :2]
-        shift = _limited(shift, SHIFT_LIMIT * width) - (moved[:, -1:] - source_at)[..., :2]
-        moved = moved + F.pad(shift, (0, 1))
-        points, head = moved[:, :LANDMARKS], moved[:, LANDMARKS:-1, :2]
+        pose_gain = controls.gain_pose.view(-1, 1, 1)
+        grown = _limited(scale.log() * pose_gain, GROWTH_LIMIT).exp()
+        linear = rotation_power(turned, controls.gain_pose, TURN_LIMIT).transpose(1, 2) * grown
+        shift = (size * pose_gain) * (driver_at - neutral_at)[..., :2]
+        shift = F.pad(_limited(shift, SHIFT_LIMIT * width), (0, 1))
+        resting_all = torch.cat((face, ring.expand(batch, -1, -1)), 1)
+        moved = torch.baddbmm(source_at + shift, resting_all - source_at, linear)
+        points, head = moved[:, :LANDMARKS], moved[:, LANDMARKS:, :2]
         contour = ring[..., :2] + (points - source)[:, self.oval, :2]
         return Moved(points, torch.lerp(head, contour, CONTOUR), gap)
 
-    def _gains(self, controls: Controls) -> Tensor:
+    def _foreign(self, unlike: Tensor) -> Tensor:
+        """B in [0, 1]: is the portrait another person's? By the shape of the head, never by the driver's
+        colours, of which nothing may show. unlike: B×K×3, what the rigid fit of the two faces leaves.
+        """
+        rest: Tensor = length(unlike[..., :2], (1, 2)) / len(RIGID) ** 0.5
+        return ((rest - SAME_HEAD[0]) / (SAME_HEAD[1] - SAME_HEAD[0])).clamp(0, 1)
+
+    def _gains(self, controls: Controls, foreign: Tensor) -> Tensor:
         """B×478: how much of the driver's expression each landmark takes on."""
         every = controls.gain_expression
-        parts = torch.stack((every, every * (controls.lips - 1), every * (controls.eyes - 1)), 1)
+        lips = controls.lips * (1 + FOREIGN_LIPS * foreign)
+        parts = torch.stack((every, every * (lips - 1), every * (controls.eyes - 1)), 1)
         return parts @ self.shares
 
     def _lids(self, face: Tensor, source: Tensor, closed: Tensor) -> Tensor:
         """The upper lids, brought down on the lower ones as far as the driver closed his. closed: B×2."""
         closed = closed.repeat_interleave(self.lid_upper.shape[0] // 2, 1).unsqueeze(2)
-        share = (LID_GAIN * closed).clamp(-0.5, 1)
+        share = (LID_GAIN * closed).clamp(max=1)
         sure = (closed / 0.25).clamp(0, 1)  # small changes are left to the landmarks themselves
         upper = face[:, self.lid_upper]
         apart = source[:, self.lid_upper] - source[:, self.lid_lower]
@@ -239,9 +259,6 @@ def _share(mean: Tensor, feature: tuple[int, ...]) -> Tensor:
     return (1 - distance / REACH).clamp(0, 1)
 
 
-def _limited(shift: Tensor, limit: Tensor) -> Tensor:
-    """shift (B×1×2) shortened smoothly where it is long, so that it stays below `limit`; short ones hardly
-    change.
-    """
-    share = length(shift, 2).unsqueeze(2) / limit
-    return shift / (1 + share.pow(4)).pow(0.25)
+def _limited(motion: Tensor, limit: Tensor | float) -> Tensor:
+    """motion (B×1×K) shortened where it is long, so that it stays below `limit`; short ones hardly change."""
+    return motion * limiting(length(motion, 2).unsqueeze(2), limit)

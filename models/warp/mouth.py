@@ -114,13 +114,13 @@ class Mouth(nn.Module):
         lips = sample(picture, from_upright(source.frame.of(FEATURE), torch.stack((x, origin), 1)))
         beside = torch.minimum(x - ends[:, 0, :1], ends[:, 0, -1:] - x)
         beyond = torch.minimum(y - edges[:, 0], edges[:, 3] - y) + SKIN
-        on_lips = (torch.minimum(beside, beyond) / SKIN).clamp(0, 1).unsqueeze(1)
+        on_lips = ((torch.minimum(beside, beyond) / SKIN).clamp(0, 1) * self.window.fade).unsqueeze(1)
 
         # Beyond the inner corners it is outside, and twice as far, so that the opening ends there.
         outside = torch.maximum(ends[:, 1, 1:2] - x, x - ends[:, 1, -2:-1]).clamp_min(0)
         deep = torch.minimum(y - edges[:, 1], edges[:, 2] - y) - 2 * outside
         between = (deep * (at.width / 3) + GROWTH / 3).clamp(0, 1) * structure.opened.view(-1, 1)
-        between = between.unsqueeze(1)
+        between = (between * self.window.fade).unsqueeze(1)
         inside = sample(structure.mouth, place.points * self.units)
         return Layer(
             place.pixels, torch.lerp(lips * on_lips, inside, between), on_lips + between * (1 - on_lips)

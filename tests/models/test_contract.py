@@ -89,8 +89,12 @@ def settings() -> Controls:
     wishes = Controls.default(DRIVERS)
     return wishes._replace(
         relative=torch.tensor([1.0, 0.0, 1.0]),
+        gain_pose=torch.tensor([0.5, 1.0, 1.5]),
         gain_expression=torch.tensor([1.0, 0.5, 1.5]),
+        eyes=torch.tensor([0.5, 1.0, 2.0]),
+        lips=torch.tensor([2.0, 1.0, 0.5]),
         mouth_pixels=torch.tensor([1.0, 1.0, 0.0]),
+        shading=torch.tensor([0.0, 1.0, 0.5]),
     )
 
 
@@ -120,9 +124,10 @@ def test_a_driver_at_rest_leaves_the_source_at_rest(scene: Scene) -> None:
     generator = scene.generator
     for appearance in scene.appearances:
         for driving in scene.driving:
-            neutral = generator.encode_structure(driving)
-            moved = generator.transfer(neutral, neutral, appearance, Controls.default())
-            assert_same(moved, appearance.structure, 1e-4)
+            code = generator.encode_structure(driving)
+            for neutral in (code, generator.neutral([code])):
+                moved = generator.transfer(neutral, neutral, appearance, Controls.default())
+                assert_same(moved, appearance.structure, 1e-4)
 
 
 def test_gains_of_nought_leave_the_source_at_rest(scene: Scene) -> None:
@@ -150,7 +155,8 @@ def test_a_batch_equals_its_rows(scene: Scene) -> None:
     generator, controls = scene.generator, settings()
     appearance, driving = batched(scene)
     structure = generator.encode_structure(driving)
-    neutral = cat_codes([rows(structure, 0)] * DRIVERS)
+    # Each session has a neutral pose of its own.
+    neutral = cat_codes([generator.neutral([rows(structure, DRIVERS - 1 - row)]) for row in range(DRIVERS)])
     moved = generator.transfer(structure, neutral, appearance, controls)
     half = generator.blend(moved, appearance.structure, torch.tensor([0.0, 0.5, 1.0]))
     rgb, alpha = generator.decode(appearance, half)
@@ -187,6 +193,26 @@ def test_a_frame_without_a_face_gives_finite_numbers(scene: Scene) -> None:
         assert torch.isfinite(tensor).all()
 
 
+def test_a_row_without_a_face_leaves_its_neighbours_alone(scene: Scene) -> None:
+    generator, controls = scene.generator, Controls.default(DRIVERS)
+    appearance, driving = batched(scene)
+    points = driving.points
+    if points is not None:
+        points = torch.cat((torch.zeros_like(points[:1]), points[1:]))
+    lost = driving._replace(points=points, valid=torch.tensor([False] + [True] * (DRIVERS - 1)))
+
+    def draw(observation: Observation) -> tuple[Any, Tensor]:
+        neutral = cat_codes([generator.encode_structure(scene.driving[0])] * DRIVERS)
+        moved = generator.transfer(generator.encode_structure(observation), neutral, appearance, controls)
+        return moved, generator.decode(appearance, moved)[0]
+
+    (whole, drawn), (moved, rgb) = draw(driving), draw(lost)
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in (*tensors(moved), rgb))
+    for row in range(1, DRIVERS):
+        assert_same(rows(moved, row), rows(whole, row), 1e-4)
+        assert float((rgb[row] - drawn[row]).abs().mean()) < 0.1 / 255
+
+
 def test_what_cannot_be_encoded_is_refused(scene: Scene) -> None:
     generator, source = scene.generator, scene.sources[0]
     with pytest.raises(ValueError, match="source"):
@@ -220,6 +246,24 @@ def test_points_stay_float32_where_pictures_are_bfloat16(scene: Scene) -> None:
     moved = [generator.transfer(code, neutral, scene.appearances[0], controls) for code in (plain, halved)]
     assert moved[1].points.dtype == torch.float32
     assert torch.equal(moved[0].points, moved[1].points)
+
+
+def test_a_bfloat16_picture_is_looked_up_where_a_float32_one_is(scene: Scene) -> None:
+    """Grids in bfloat16 would be half a pixel off at a picture's edge; its colours are 1/256 off."""
+    generator = scene.generator
+    if "points" not in generator.spec.reads:
+        pytest.skip("reads no landmarks")
+    frame = scene.driving[1]
+    half = frame.image.bfloat16()
+    rounded = generator.encode_structure(frame._replace(image=half.float()))
+    assert_same(generator.encode_structure(frame._replace(image=half)), rounded, 0.01)
+    source = scene.sources[0]
+    plain, halved = (
+        generator.encode_appearance([source._replace(image=image)])
+        for image in (source.image, source.image.bfloat16())
+    )
+    a, b = (generator.decode(code, code.structure)[0].float() for code in (plain, halved))
+    assert float((a - b).abs().max()) < 2 / 255
 
 
 class NoHostSync(TorchDispatchMode):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from models import registry
-from models.contract import Controls, Observation, map_code
+from models.contract import Controls, Observation, cat_codes, map_code
 from models.warp.motion import Motion
 
 pytestmark = [
@@ -41,25 +41,29 @@ def observation(size: int, scale: float, turn: float, opened: float) -> Observat
 
 
 class Scene:
-    """A generator on a device, with a portrait and a driver."""
+    """A generator on a device, with a portrait and a driver for each of several sessions."""
 
-    def __init__(self, name: str, device: str) -> None:
+    def __init__(self, name: str, device: str, sessions: int = 1) -> None:
         self.generator: Any = registry.get(name)().eval().to(device)
         spec = self.generator.spec
-        source, rest, self.driving = (
-            map_code(lambda tensor: tensor.to(device), one)
-            for one in (
-                observation(spec.source.size, 2.4, 0, 0),
-                observation(spec.driving.size, 1.3, 0, 0),
-                observation(spec.driving.size, 1.3, 0.2, 0.1),
-            )
+        source, rest = (
+            map_code(lambda tensor: tensor.to(device), observation(size, scale, 0, 0))
+            for size, scale in ((spec.source.size, 2.4), (spec.driving.size, 1.3))
         )
-        self.appearance = self.generator.encode_appearance([source])
-        self.neutral = self.generator.neutral([self.generator.encode_structure(rest)])
-        self.controls = Controls.default(device=device)
+        self.driving = self.drivers(sessions, 0.2)
+        self.appearance = cat_codes([self.generator.encode_appearance([source])] * sessions)
+        self.neutral = cat_codes([self.generator.neutral([self.generator.encode_structure(rest)])] * sessions)
+        self.controls = Controls.default(sessions, device=device)
+
+    def drivers(self, sessions: int, turn: float) -> Observation:
+        """A batch of drivers, each turned a little further than the last."""
+        size = self.generator.spec.driving.size
+        every = [observation(size, 1.3, turn * (1 + row) / sessions, 0.1) for row in range(sessions)]
+        device = next(self.generator.buffers()).device
+        return map_code(lambda tensor: tensor.to(device), cat_codes(every))
 
     def draw(self) -> Tensor:
-        """The frame path: 1×3×H×W."""
+        """The frame path: B×3×H×W."""
         code = self.generator.encode_structure(self.driving)
         code = self.generator.transfer(code, self.neutral, self.appearance, self.controls)
         picture: Tensor = self.generator.decode(self.appearance, code)[0]
@@ -77,10 +81,11 @@ def test_it_draws_what_the_cpu_draws(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_its_frame_path_can_be_captured(name: str) -> None:
+@pytest.mark.parametrize("sessions", [1, 4])
+def test_its_frame_path_can_be_captured(name: str, sessions: int) -> None:
     pytest.importorskip("scipy")
     with torch.inference_mode():
-        scene = Scene(name, "cuda")
+        scene = Scene(name, "cuda", sessions)
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
@@ -90,7 +95,11 @@ def test_its_frame_path_can_be_captured(name: str) -> None:
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             captured = scene.draw()
-        scene.driving.image.mul_(0.5)  # what is uploaded into the same memory is what the replay sees
+        before = captured.clone()
+        # What is uploaded into the same memory is what the replay sees.
+        map_code(lambda to, new: to.copy_(new), scene.driving, scene.drivers(sessions, -0.2))
+        scene.controls.gain_pose.fill_(0.5)
         graph.replay()
         torch.cuda.synchronize()
+        assert float((captured - before).abs().max()) > 10 * LEVEL
         assert float((captured - scene.draw()).abs().max()) < LEVEL

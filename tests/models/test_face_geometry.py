@@ -128,6 +128,23 @@ def test_powers_nought_and_one_of_a_rotation_are_its_ends(seed: int) -> None:
     assert torch.allclose(rotation_power(turn, one), turn, atol=1e-6)
 
 
+def test_a_crop_is_kept_on_whole_pixels_or_turned() -> None:
+    with pytest.raises(ValueError, match="either"):
+        CropRule(size=256, scale=2.0, inside=True, upright=True)
+
+
+def test_a_limited_turn_stays_below_its_limit_and_keeps_the_order() -> None:
+    angles = torch.linspace(0, 3, 100, dtype=torch.float64)
+    about = torch.stack((torch.cos(angles / 2), *[torch.sin(angles / 2) / 3**0.5] * 3), 1)
+    turned = rotation_power(quaternion_to_rotation(about), torch.ones_like(angles), limit=0.6)
+    trace = turned.diagonal(dim1=1, dim2=2).sum(1)
+    found = torch.acos(((trace - 1) / 2).clamp(-1, 1))
+    assert float(found.max()) < 0.6
+    assert bool((found[1:] > found[:-1]).all())
+    small = angles < 0.2
+    assert torch.allclose(found[small], angles[small], rtol=0.01)
+
+
 rules = st.builds(
     CropRule,
     size=st.just(256),
