@@ -18,7 +18,8 @@ OWN_TEETH = (
 )  # gap / width of the source's mouth at which its own teeth start to be kept, and are whole
 RIM = 0.02  # × the mouth's width: how far from the lips a portrait's teeth are sure to be teeth
 CAVITY = 0.15  # × the mouth's width: from where on it grows dark behind the lips, until twice as far
-TEETH = 0.5  # how much drawn teeth stand out
+TEETH = 0.9  # how much drawn teeth stand out
+SHADOW = 0.65  # how bright teeth are in the shadow of the lip and beside, × where they are lit
 BRIGHTER, DARKER = (
     1.2,
     0.5,
@@ -151,7 +152,8 @@ class Mouth(nn.Module):
         # Teeth hang a third of the way down at most, in the shadow of the lip and fading to the corners.
         length = ((below + above) * 0.38).clamp(0.02, 0.13)
         is_teeth = ((length - below) / 0.025).clamp(0, 1) * (1 - self.aside.pow(3))
-        shade = 0.45 + 0.4 * (below / 0.06).clamp(0, 1) * (1 - self.aside.square())
+        lit = (below / 0.06).clamp(0, 1) * (1 - self.aside.square())
+        shade = SHADOW + (1 - SHADOW) * lit
         white = self.teeth * (0.35 + 0.65 * skin) * shade.unsqueeze(1)
         return colour, torch.lerp(colour, white, TEETH * is_teeth.unsqueeze(1))
 
