@@ -62,6 +62,10 @@ class MarkerJitterBuffer(JitterBuffer):
         senders without markers."""
         if self._origin is None:
             return None
+        # Senders probe how much a network carries with packets that hold nothing. They follow a frame and
+        # have its time stamp; a decoder would take one for the end of the stream.
+        while (first := self._packets[self._origin % self.capacity]) is not None and not _contents(first):
+            self.remove(1)
         packets: list[RtpPacket] = []
         for count in range(self.capacity):
             packet = self._packets[(self._origin + count) % self.capacity]
@@ -75,11 +79,17 @@ class MarkerJitterBuffer(JitterBuffer):
         return None
 
     def _take(self, packets: list[RtpPacket]) -> JitterFrame:
-        data = b"".join(packet._data for packet in packets)  # type: ignore[attr-defined]
+        data = b"".join(_contents(packet) for packet in packets)
         frame = JitterFrame(data=data, timestamp=packets[0].timestamp)
         frame.payload_type = packets[0].payload_type  # type: ignore[attr-defined]
         self.remove(len(packets))
         return frame
+
+
+def _contents(packet: RtpPacket) -> bytes:
+    """What a packet holds of its frame; aiortc leaves it there."""
+    data: bytes = packet._data  # type: ignore[attr-defined]
+    return data
 
 
 _handle_one = rtcrtpreceiver.RTCRtpReceiver._handle_rtp_packet

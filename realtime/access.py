@@ -3,6 +3,7 @@ confine the page."""
 
 import hmac
 import logging
+from collections.abc import Collection
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -37,11 +38,11 @@ def host_name(header: str) -> str:
     return header.partition(":")[0].lower()
 
 
-def check_host(request: web.Request) -> None:
+def check_host(request: web.Request, names: Collection[str]) -> None:
     """Raises Problem unless the call was addressed to this machine by one of its own names: a foreign page
     that has its name resolve to 127.0.0.1 sends its own."""
-    if host_name(request.headers.get("Host", "")) not in LOCAL_NAMES:
-        raise Problem(403, "this server answers only to localhost, 127.0.0.1 and [::1]")
+    if host_name(request.headers.get("Host", "")) not in names:
+        raise Problem(403, f"this server answers only to {', '.join(sorted(names))}")
 
 
 def check_token(request: web.Request, token: str) -> None:
@@ -49,7 +50,8 @@ def check_token(request: web.Request, token: str) -> None:
     if request.path in OPEN_PATHS or request.path.startswith("/static/"):
         return
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), token.encode()):
+    shown = given.strip().encode(errors="surrogateescape")  # as it came: it need not be text
+    if scheme.lower() != "bearer" or not hmac.compare_digest(shown, token.encode()):
         raise Problem(
             401,
             "a valid token is needed: open the address that the server printed",
@@ -57,15 +59,16 @@ def check_token(request: web.Request, token: str) -> None:
         )
 
 
-def guard(token: str | None, loopback: bool, metrics: Metrics) -> Middleware:
+def guard(token: str | None, names: Collection[str] | None, metrics: Metrics) -> Middleware:
     """The middleware that lets calls through or refuses them, writes every refusal as problem+json, and
-    adds the page's headers."""
+    adds the page's headers. token: None where none is needed. names: those by which the server may be called,
+    in lower case; None for any."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
-            if loopback:
-                check_host(request)
+            if names is not None:
+                check_host(request, names)
             if token is not None:
                 check_token(request, token)
             response = await handler(request)

@@ -9,7 +9,7 @@ from aiohttp import web
 from PIL import Image
 
 from realtime import __version__, whip
-from realtime.access import guard
+from realtime.access import LOCAL_NAMES, guard
 from realtime.config import MAX_UPLOAD, Settings
 from realtime.engine import Portrait
 from realtime.keys import ROSTER, SETTINGS
@@ -25,7 +25,8 @@ routes = web.RouteTableDef()
 
 def make_app(settings: Settings, roster: Roster) -> web.Application:
     """The application of a server. It does not end the sessions: the caller closes the roster first."""
-    middleware = guard(settings.bearer, settings.loopback, roster.services.metrics)
+    names = {*LOCAL_NAMES, settings.host.lower()} if settings.loopback else None
+    middleware = guard(settings.bearer, names, roster.services.metrics)
     app = web.Application(middlewares=[middleware], client_max_size=MAX_UPLOAD)
     app[ROSTER], app[SETTINGS] = roster, settings
     app.add_routes(routes)

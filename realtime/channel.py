@@ -143,6 +143,9 @@ class ControlChannel:
             fields = await command
         except Problem as problem:
             self._refuse(ident, problem)
+        except Exception:
+            log.exception("a command over the data channel failed")
+            self._refuse(ident, Problem(500, "something went wrong in the server; its log says what"))
         else:
             if ident is not None:
                 self.send("reply", id=ident, ok=True, **fields)

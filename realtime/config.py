@@ -1,6 +1,7 @@
 """What a server can be told, checked when it is made."""
 
 import ipaddress
+import re
 import secrets
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,14 @@ DriverPixels = Literal["none", "mouth", "mouth+shading"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 MAX_UPLOAD = 20 * 2**20  # bytes of a portrait's file
+
+_ICE_SERVER = re.compile(r"[^\s:/?@\[\]]+(:(?P<port>[0-9]{1,5}))?(\?transport=(?P<transport>[a-z]+))?")
+_TRANSPORTS = {"turn": (None, "udp", "tcp"), "turns": (None, "tcp")}
+
+
+def controls_of(choice: DriverPixels) -> dict[str, float]:
+    """How much of the driver's own pixels that lets through, by control."""
+    return {"mouth_pixels": float(choice != "none"), "shading": float(choice == "mouth+shading")}
 
 
 @dataclass(frozen=True)
@@ -48,8 +57,8 @@ class Settings:
     token: str | None = None
     """Bearer token that callers must show. Made up and printed where one is needed and none is given."""
     ice_server: tuple[str, ...] = ()
-    """STUN or TURN server, as stun:HOST[:PORT] or turn:USER:PASSWORD@HOST[:PORT]. None are contacted
-    otherwise."""
+    """STUN or TURN server, as stun:HOST[:PORT] or turn[s]:USER:PASSWORD@HOST[:PORT]; HOST is a name or an
+    IPv4 address. None are contacted otherwise."""
     threads: int = 0
     """Processor threads for the generator where it runs on the CPU; 0 takes half of the cores."""
     log_level: LogLevel = "info"
@@ -113,12 +122,18 @@ class Settings:
 
 def parse_ice_server(text: str) -> RTCIceServer:
     """`stun:HOST[:PORT]` or `turn[s]:USER:PASSWORD@HOST[:PORT][?transport=…]`. Raises ValueError for
-    anything else."""
+    anything else, and for what aiortc would pass over (`stuns`, `turns` over UDP) or stumble at (IPv6
+    addresses) when the first session begins."""
     scheme, _, rest = text.partition(":")
-    credentials, at, host = rest.rpartition("@")
-    if scheme in ("stun", "stuns") and host and not at:
-        return RTCIceServer(urls=f"{scheme}:{host}")
+    credentials, at, server = rest.rpartition("@")
     username, colon, password = credentials.partition(":")
-    if scheme in ("turn", "turns") and host and colon:
-        return RTCIceServer(urls=f"{scheme}:{host}", username=username, credential=password)
-    raise ValueError(f"ice-server {text!r}: write stun:HOST[:PORT] or turn:USER:PASSWORD@HOST[:PORT]")
+    match = _ICE_SERVER.fullmatch(server)
+    if match is not None and text.isprintable() and 0 < int(match["port"] or 1) <= 65535:
+        if scheme == "stun" and not at and not match["transport"]:
+            return RTCIceServer(urls=text)
+        if colon and match["transport"] in _TRANSPORTS.get(scheme, ()):
+            return RTCIceServer(urls=f"{scheme}:{server}", username=username, credential=password)
+    raise ValueError(
+        f"ice-server {text!r}: write stun:HOST[:PORT] or turn[s]:USER:PASSWORD@HOST[:PORT], "
+        "where HOST is a name or an IPv4 address"
+    )

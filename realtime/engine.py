@@ -2,7 +2,9 @@
 
 `Engine` is the whole path without threads or time of its own, so that the offline tool and the server share
 it.
-`EngineThread` owns the device for the server: it takes at most one newest frame a session.
+`EngineThread` renders for all sessions of a server: it takes at most one newest frame a session. A portrait
+may be prepared in another thread meanwhile: both give their work to the device's default stream, which does
+it in the order in which it came.
 """
 
 import threading
@@ -49,14 +51,15 @@ class Rendered(NamedTuple):
 @dataclass
 class Avatar:
     """One session's avatar: its portrait, its settings, and what it remembers of its driver. Touched by the
-    engine alone, but for `portrait` and `controls`, which may be replaced whole at any time, and
-    `calibrate`."""
+    engine alone, but for `portrait` and `controls`, which may be replaced whole at any time, `calibrate` and
+    `calibrating`."""
 
     portrait: Portrait
     controls: Controls = field(default_factory=Controls.default)
     neutral: Any = None  # the driver's StructureCode at rest
-    _rest: list[Any] | None = field(default_factory=list)  # codes of a calibration under way
-    _rest_since: float | None = None
+    _asked: bool = True  # for a calibration that the engine has not begun yet
+    _rest: list[Any] | None = None  # codes of a calibration under way
+    _rest_since: float = 0.0
     _provisional: bool = True  # no calibration has been completed yet
     _shown: Any = None  # the last code that was decoded, in the source's terms
     _shown_for: Portrait | None = None  # the portrait that it belongs to
@@ -65,17 +68,17 @@ class Avatar:
     _face: bool | None = None  # in the last frame; None before the first
 
     def calibrate(self) -> None:
-        """Take a new neutral pose from the driver's next half second."""
-        self._rest, self._rest_since = [], None
+        """Take a new neutral pose from the driver's next half second. Any thread may call it."""
+        self._asked = True
 
     @property
     def calibrating(self) -> bool:
-        """Is a calibration under way?"""
-        return self._rest is not None
+        """Is a calibration asked for, or under way?"""
+        return self._asked or self._rest is not None
 
     def use_neutral(self, neutral: Any) -> None:
         """Set the neutral pose, a StructureCode of the driver, and end any calibration."""
-        self.neutral, self._rest, self._provisional = neutral, None, False
+        self.neutral, self._asked, self._rest, self._provisional = neutral, False, None, False
 
 
 class Engine:
@@ -95,8 +98,8 @@ class Engine:
 
     @torch.inference_mode()
     def prepare(self, picture: Picture) -> Portrait:
-        """A portrait from an RGB picture. Any thread may call it. Raises ValueError where there is no usable
-        face."""
+        """A portrait from an RGB picture. Any thread may call it, while another renders too. Raises
+        ValueError where there is no usable face."""
         rule = self.generator.spec.source
         face = portrait_face(picture)
         source = observe(picture, face.points, rule, person=person_mask(picture))
@@ -104,6 +107,11 @@ class Engine:
         to_frame = source.to_frame[0].numpy().astype(np.float64)
         framing = Framing(picture, to_frame, rule.size, self.canvas, self.device)
         return Portrait(appearance, framing, face.warnings)
+
+    def as_driver(self, picture: Picture) -> Observation:
+        """The face of a source picture as if it were the driver's. Raises ValueError where there is no usable
+        one."""
+        return observe(picture, portrait_face(picture).points, self.generator.spec.driving)
 
     @torch.inference_mode()
     def encode(self, observation: Observation) -> Any:
@@ -142,10 +150,11 @@ class Engine:
     def _calibrate(self, avatar: Avatar, structure: Any, time_s: float) -> None:
         """Collect the driver's rest. The very first neutral is the centre of what there is so far; a later
         one replaces the old one once its half second is over."""
+        if avatar._asked:
+            avatar._rest, avatar._rest_since = [], time_s
+            avatar._asked = False  # after the list is there: between the two no calibration would seem to be
         if avatar._rest is None:
             return
-        if avatar._rest_since is None:
-            avatar._rest_since = time_s
         avatar._rest.append(structure)
         over = time_s - avatar._rest_since >= CALIBRATION_S
         if over or avatar._provisional:
@@ -182,8 +191,7 @@ class _Job:
 
 
 class EngineThread:
-    """The one thread that owns the device. It renders the newest observation of each avatar, oldest request
-    first."""
+    """The one thread that renders. It takes the newest observation of each avatar, oldest request first."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -230,11 +238,13 @@ class EngineThread:
                 if self._stopping:
                     return
                 job = self._jobs.pop(next(iter(self._jobs)))
-            if not job.future.set_running_or_notify_cancel():
-                continue
-            try:
-                job.future.set_result(self._engine.render(job.avatar, job.observation, job.time_s))
-            except (
-                Exception
-            ) as error:  # one bad frame must not end every session: its own session hears of it
-                job.future.set_exception(error)
+            self._render(job)
+            del job  # or an ended session's avatar would stay until another asks for a frame
+
+    def _render(self, job: _Job) -> None:
+        if not job.future.set_running_or_notify_cancel():
+            return
+        try:
+            job.future.set_result(self._engine.render(job.avatar, job.observation, job.time_s))
+        except Exception as error:  # one bad frame must not end every session: its own session hears of it
+            job.future.set_exception(error)

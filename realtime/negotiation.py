@@ -2,9 +2,15 @@
 
 import ipaddress
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from aiortc import RTCIceCandidate, RTCPeerConnection, RTCRtpReceiver, RTCSessionDescription
+from aiortc import (
+    RTCIceCandidate,
+    RTCPeerConnection,
+    RTCRtpReceiver,
+    RTCRtpTransceiver,
+    RTCSessionDescription,
+)
 from aiortc.exceptions import InternalError, InvalidAccessError, InvalidStateError, OperationError
 from aiortc.mediastreams import MediaStreamTrack
 from aiortc.rtcrtpparameters import RTCRtpCodecCapability
@@ -19,35 +25,37 @@ log = logging.getLogger(__name__)
 # baseline, which is the H.264 that Safari and OBS take.
 CODECS = (("video/VP8", None), ("video/H264", "42e01f"), ("video/H264", "42001f"), ("video/rtx", None))
 
+MAX_CANDIDATES = 64  # of one peer; each costs a check of its own for as long as the peers look for a path
+
 # What aiortc raises on descriptions that break its parser's expectations.
 _UNREADABLE = (
-    ValueError, LookupError, AttributeError, TypeError, AssertionError,
+    ValueError, LookupError, AttributeError, TypeError, AssertionError, StopIteration,
     InternalError, InvalidAccessError, InvalidStateError, OperationError,
 )  # fmt: skip
 
 
-@dataclass
+@dataclass(frozen=True)
 class Agreed:
     """An answered offer."""
 
     video: MediaStreamTrack  # the camera
-    sdp: str = ""
-    sends_back: bool = False  # the peer wants the avatar on this connection
-    unused: list[MediaStreamTrack] = field(
-        default_factory=list
-    )  # to be read and thrown away, or they pile up
-    hidden: list[RTCIceCandidate] = field(
-        default_factory=list
-    )  # the offer's candidates behind mDNS names, not yet added
+    sdp: str
+    sends_back: bool  # the peer wants the avatar on this connection
+    unused: list[MediaStreamTrack]  # to be read and thrown away, or they pile up
+    hidden: list[RTCIceCandidate]  # the offer's candidates behind mDNS names, not yet added
+    candidates: int  # how many the offer has, hidden or not
 
 
 async def answer(pc: RTCPeerConnection, offer: str, output: AvatarTrack) -> Agreed:
     """Answer an offer on a fresh connection, with `output` as the video that goes back where that is
     wanted. Raises Problem for an offer that cannot be read (400) or served (422)."""
+    candidates = sum(line.startswith("a=candidate:") for line in offer.splitlines())
+    check_candidates(candidates)
     try:
-        media = SessionDescription.parse(offer).media
+        description = SessionDescription.parse(offer)
     except _UNREADABLE:
         raise Problem(400, "the SDP offer cannot be read") from None
+    media = description.media
     video = next((part for part in media if part.kind == "video"), None)
     if video is None or video.direction not in ("sendrecv", "sendonly"):
         raise Problem(
@@ -55,30 +63,59 @@ async def answer(pc: RTCPeerConnection, offer: str, output: AvatarTrack) -> Agre
         )
     if any(part.dtls is None or not part.dtls.fingerprints for part in media):
         raise Problem(422, "the offer has no certificate fingerprint: media is encrypted, or not sent")
+    _check_names(description)
 
     transceiver = pc.addTransceiver(output, direction="sendrecv")
     transceiver.setCodecPreferences(_preferences())
-    text, hidden = _without_stumbling_blocks(offer)
+    text, hidden_lines = split_candidates(offer)
+    hidden = [parse_candidate(line, None) for line in hidden_lines]
     try:
         await pc.setRemoteDescription(RTCSessionDescription(sdp=text, type="offer"))
+        unused = _unused(pc, transceiver)
+        await pc.setLocalDescription(await pc.createAnswer())
     except _UNREADABLE as error:
         log.info("offer refused: %r", error)
         raise Problem(
             422, "the offer holds nothing that this server can take: it needs VP8 or H.264 video"
         ) from None
-    agreed = Agreed(video=transceiver.receiver.track)
+    return Agreed(
+        video=transceiver.receiver.track,
+        sdp=pc.localDescription.sdp,
+        sends_back=transceiver.currentDirection == "sendrecv",
+        unused=unused,
+        hidden=hidden,
+        candidates=candidates,
+    )
+
+
+def check_candidates(count: int) -> None:
+    """Raises Problem where these are more candidates than one peer may have."""
+    if count > MAX_CANDIDATES:
+        raise Problem(422, f"a session takes at most {MAX_CANDIDATES} ICE candidates")
+
+
+def _check_names(description: SessionDescription) -> None:
+    """Raises Problem unless each section has a name of its own, and bundles are of those: what aiortc makes
+    of others ends in a connection that can't even be closed."""
+    names = [part.rtp.muxId for part in description.media]
+    if "" in names or len(set(names)) < len(names):
+        raise Problem(422, "each section of the offer needs an a=mid of its own")
+    bundled = {name for group in description.group if group.semantic == "BUNDLE" for name in group.items}
+    if not bundled <= set(names):
+        raise Problem(422, "the offer bundles a section that it does not have")
+
+
+def _unused(pc: RTCPeerConnection, used: RTCRtpTransceiver) -> list[MediaStreamTrack]:
+    """The first sound, which comes and is thrown away; whatever else was offered is turned down."""
+    unused: list[MediaStreamTrack] = []
     for other in pc.getTransceivers():
-        if other is transceiver:
+        if other is used:
             continue
-        if other.kind == "audio" and not agreed.unused and other.receiver.track is not None:
-            agreed.unused.append(other.receiver.track)
+        if other.kind == "audio" and not unused and other.receiver.track is not None:
+            unused.append(other.receiver.track)
         else:
             other.direction = "inactive"
-    await pc.setLocalDescription(await pc.createAnswer())
-    agreed.sdp = pc.localDescription.sdp
-    agreed.sends_back = transceiver.currentDirection == "sendrecv"
-    agreed.hidden = [parse_candidate(text, None) for text in hidden]
-    return agreed
+    return unused
 
 
 def _preferences() -> list[RTCRtpCodecCapability]:
@@ -92,16 +129,20 @@ def _preferences() -> list[RTCRtpCodecCapability]:
     ]
 
 
-def _without_stumbling_blocks(offer: str) -> tuple[str, list[str]]:
-    """The offer without two kinds of lines, and those candidates that were taken out.
+def split_candidates(offer: str) -> tuple[str, list[str]]:
+    """The offer without two kinds of lines, and those candidates that were taken out, as written after
+    `candidate:`.
 
     End-of-candidates would make ICE give up before a peer that hides its address has called. Candidates
     behind mDNS names take up to a second each to resolve, or fail to; so they are left for later.
     """
-    lines = offer.splitlines()
-    hidden = [line for line in lines if line.startswith("a=candidate:") and ".local " in line]
-    kept = [line for line in lines if line not in hidden and line != "a=end-of-candidates"]
-    return "\r\n".join(kept) + "\r\n", [line.removeprefix("a=candidate:") for line in hidden]
+    kept, hidden = [], []
+    for line in offer.splitlines():
+        if line.startswith("a=candidate:") and ".local " in line:
+            hidden.append(line.removeprefix("a=candidate:"))
+        elif line != "a=end-of-candidates":
+            kept.append(line)
+    return "\r\n".join(kept) + "\r\n", hidden
 
 
 def parse_candidate(text: str, mid: str | None) -> RTCIceCandidate:

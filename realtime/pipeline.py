@@ -5,7 +5,7 @@ delay."""
 import asyncio
 import logging
 from collections.abc import Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from typing import Any, NamedTuple, Protocol, cast
 
 import av
@@ -22,6 +22,7 @@ from realtime.tracks import AvatarTrack, FrameClock, video_frame
 
 log = logging.getLogger(__name__)
 
+MAX_PIXELS = 4096 * 2304  # of a driving frame; the largest that a 4K camera sends, as RGB 28 MB
 CLOSE_S = 5.0  # how long the work in hand may take when a session ends
 
 Picture = npt.NDArray[np.uint8]  # H×W×3 RGB
@@ -128,23 +129,26 @@ class Pipeline:
                 assert isinstance(frame, av.VideoFrame)
                 self.last_frame_s = self._clock()
                 self._figures.count("received")
+                if frame.width * frame.height > MAX_PIXELS:
+                    self._skip("reading", ValueError(f"{frame.width}×{frame.height} pixels are too many"))
+                    continue
                 if not self._camera.put(Camera(frame, self.last_frame_s)):
                     self._figures.count("dropped")
         except MediaStreamError:
             self._on_end("gone")
 
     async def _track(self) -> None:
-        loop = asyncio.get_running_loop()
-        tracker = await loop.run_in_executor(self._pool, self._make_tracker)
+        making = self._pool.submit(self._make_tracker)
+        looking: Future[Any] = making  # the last work in the pool that has the tracker
         try:
+            tracker = await asyncio.wrap_future(making)
             while True:
                 camera = await self._camera.get()
                 started_s = self._clock()
                 time_s = self._frame_clock.tick(camera.frame.time, camera.arrival_s)
                 try:
-                    observation, strip = await loop.run_in_executor(
-                        self._pool, self._look, tracker, camera.frame, time_s
-                    )
+                    work = looking = self._pool.submit(self._look, tracker, camera.frame, time_s)
+                    observation, strip = await asyncio.wrap_future(work)
                 except Exception as error:  # whatever is wrong with one frame, the next is another
                     self._skip("tracking", error)
                     continue
@@ -158,7 +162,19 @@ class Pipeline:
         except MailboxClosed:
             return
         finally:
-            await loop.run_in_executor(self._pool, tracker.close)
+            await self._let_go(making, looking)
+
+    async def _let_go(self, making: "Future[Tracker]", looking: "Future[Any]") -> None:
+        """Close the tracker, once nothing in the pool uses it any more. Where that lasts, nobody waits."""
+
+        def close(_: object) -> None:
+            if not making.cancelled() and making.exception() is None:
+                making.result().close()
+
+        if looking.done():
+            await asyncio.wrap_future(self._pool.submit(close, None))
+        else:
+            looking.add_done_callback(close)
 
     def _look(
         self, tracker: Tracker, frame: av.VideoFrame, time_s: float

@@ -71,11 +71,13 @@ class Roster:
         for session in list(self._sessions.values()):
             self.end(session, "shutdown")
         while self._endings:
-            await asyncio.gather(*self._endings)
+            await asyncio.gather(*self._endings, return_exceptions=True)
 
     async def _end(self, session: Session, reason: str) -> None:
         try:
             await session.close(reason)
+        except Exception:  # the others have to be closed too
+            log.exception("a session broke down while it was closed")
         finally:
             if self._sessions.pop(session.id, None) is not None:
                 self.services.metrics.sessions.set(len(self._sessions))

@@ -26,14 +26,13 @@ import torch
 from aiohttp import web
 
 from models import registry
-from models.contract import Observation
 from realtime import __version__, _aiortc_compat
 from realtime.app import make_app
 from realtime.command_line import fail, native_messages_muted, parse
 from realtime.config import MAX_UPLOAD, Settings
 from realtime.controls import ControlPanel
 from realtime.devices import choose_device, use_threads
-from realtime.engine import Avatar, Engine, EngineThread, Portrait
+from realtime.engine import Avatar, Engine, EngineThread, Picture, Portrait
 from realtime.pictures import load_picture
 from realtime.pipeline import Tracker
 from realtime.roster import Roster
@@ -46,6 +45,8 @@ log = logging.getLogger(__name__)
 
 PROGRAM = "reenact-serve"
 CODEC_THREADS = 4  # at most; each encodes one session's frame at a time
+WARM_UP_STEP_S = 0.1  # between the frames of the warm-up: less than any easing takes
+SHUTDOWN_S = 2.0  # how long calls in hand may take when the server stops
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -80,8 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket bound to that address, not listening yet. Raises ValueError where that can't be, in words
-    for a user."""
+    """A socket that listens on that address. Callers wait until the server is ready. Raises ValueError where
+    that can't be, in words for a user."""
     try:
         family, _, _, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -93,6 +94,7 @@ def bind(host: str, port: int) -> socket.socket:
         if os.name == "posix":  # elsewhere it would let two servers share a port
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
+        listener.listen()  # with SO_REUSEADDR, two sockets may be bound to a port until one listens
     except OSError as error:
         listener.close()
         raise ValueError(
@@ -111,7 +113,7 @@ def load(settings: Settings) -> tuple[Engine, Portrait]:
     try:
         engine = Engine(generator(), device, settings.size, time.monotonic)
         portrait = engine.prepare(picture)
-        warm_up(engine, portrait)
+        warm_up(engine, portrait, picture)
     except torch.OutOfMemoryError:
         raise ValueError(
             f"not enough memory on {device} for model {settings.model} at {settings.canvas}, batch 1; "
@@ -120,17 +122,12 @@ def load(settings: Settings) -> tuple[Engine, Portrait]:
     return engine, portrait
 
 
-def warm_up(engine: Engine, portrait: Portrait) -> None:
-    """Draw the portrait with its own pose once, so that nobody waits for what torch prepares at the first
-    call."""
-    size = engine.generator.spec.driving.size
-    still = Observation(
-        image=torch.zeros(1, 3, size, size),
-        points=torch.full((1, 478, 3), 0.5),
-        to_frame=torch.tensor([[[float(size), 0, 0], [0, float(size), 0]]]),
-        valid=torch.zeros(1, dtype=torch.bool),
-    )
-    engine.render(Avatar(portrait), still, 0.0)
+def warm_up(engine: Engine, portrait: Portrait, picture: Picture) -> None:
+    """Let the portrait drive itself, lose its face and find it again, so that nobody waits for what torch
+    prepares at the first call. picture: the portrait's."""
+    avatar, face = Avatar(portrait), engine.as_driver(picture)
+    for frame, seen in enumerate((True, False, True)):
+        engine.render(avatar, face._replace(valid=torch.tensor([seen])), frame * WARM_UP_STEP_S)
 
 
 def make_services(
@@ -177,7 +174,7 @@ async def serve(
     services = make_services(settings, engine, portrait, make_tracker)
     roster = Roster(services, settings.max_sessions)
     services.engine_thread.start()
-    runner = web.AppRunner(make_app(settings, roster), access_log=None)
+    runner = web.AppRunner(make_app(settings, roster), access_log=None, shutdown_timeout=SHUTDOWN_S)
     await runner.setup()
     try:
         await web.SockSite(runner, listener, ssl_context=context).start()

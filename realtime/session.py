@@ -14,7 +14,7 @@ from aiortc import RTCConfiguration, RTCDataChannel, RTCIceCandidate, RTCIceServ
 from realtime.channel import LABEL, ControlChannel
 from realtime.controls import ControlPanel
 from realtime.engine import Avatar, Engine, EngineThread, Portrait
-from realtime.negotiation import answer
+from realtime.negotiation import answer, check_candidates
 from realtime.pictures import load_picture
 from realtime.pipeline import Pipeline, Tracker
 from realtime.problems import Problem
@@ -23,7 +23,9 @@ from realtime.tracks import AvatarTrack, discard
 
 log = logging.getLogger(__name__)
 
-SILENCE_S = 15.0  # a peer that gives no sign of life for so long is gone
+# A peer that gives no sign of life for so long is gone. To notice that and to close takes a while too: its
+# slot shall be free within 15 s.
+SILENCE_S = 12.0
 TICK_S = 1.0
 CLOSE_S = 5.0  # how long the peer connection may take to close
 
@@ -92,6 +94,7 @@ class Session:
         self._on_end = on_end
         self._created_s = services.clock()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._candidates = 0  # how many the peer has sent
         self._preparing = False
         self._closed = asyncio.Event()
         self.pc.on("connectionstatechange", self._on_connection)
@@ -120,7 +123,8 @@ class Session:
         self.pipeline.start(agreed.video)
         for track in agreed.unused:
             self._keep(discard(track))
-        self.trickle(agreed.hidden)
+        self._candidates = agreed.candidates
+        self._add_candidates(agreed.hidden)
         self._keep(self._tick_forever())
         self._move(State.CONNECTING)
         self._on_connection()
@@ -137,6 +141,13 @@ class Session:
             await self._closed.wait()
             return
         self._move(State.CLOSING)
+        try:
+            await self._wind_up(reason)
+        finally:  # whatever has gone wrong: others wait for the end
+            self._move(State.CLOSED)
+            self._closed.set()
+
+    async def _wind_up(self, reason: str) -> None:
         if self.channel is not None and reason != "gone":
             self.channel.send("closing", reason=reason, detail=CLOSING_TEXTS[reason])
             await self.channel.flush()
@@ -152,9 +163,9 @@ class Session:
             await asyncio.wait_for(self.pc.close(), CLOSE_S)
         except TimeoutError:
             log.warning("a peer connection did not close within %g s", CLOSE_S)
+        except Exception:  # what is left of it goes with the session
+            log.exception("a peer connection broke down while it was closed")
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._move(State.CLOSED)
-        self._closed.set()
 
     def tick(self) -> None:
         """Once a second: look for a sign of life, ask for one, and report."""
@@ -173,8 +184,13 @@ class Session:
             self.channel.send("stats", **figures, face=face, rttMs=self.channel.rtt_ms)
 
     def trickle(self, candidates: Sequence[RTCIceCandidate]) -> None:
-        """Take in candidates of the peer. Nobody waits: those behind mDNS names take up to a second to
-        resolve."""
+        """Take in candidates of the peer. Raises Problem where they become too many."""
+        check_candidates(self._candidates + len(candidates))
+        self._candidates += len(candidates)
+        self._add_candidates(candidates)
+
+    def _add_candidates(self, candidates: Sequence[RTCIceCandidate]) -> None:
+        """Nobody waits: those behind mDNS names take up to a second to resolve."""
         for candidate in candidates:
             self._keep(self.pc.addIceCandidate(candidate))
 

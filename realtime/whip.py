@@ -3,12 +3,13 @@
 from typing import NamedTuple
 
 from aiohttp import web
+from aiortc import RTCIceServer
 
 from realtime.keys import ROSTER
 from realtime.negotiation import parse_candidate
 from realtime.problems import Problem
 
-MAX_SDP = 256 * 2**10  # bytes
+MAX_SDP = 64 * 2**10  # bytes
 
 routes = web.RouteTableDef()
 
@@ -70,6 +71,20 @@ async def read_body(request: web.Request, limit: int) -> bytes:
     return bytes(body)
 
 
+def ice_link(server: RTCIceServer) -> str:
+    """An ICE server as a Link header names it (RFC 9725, section 4.6)."""
+    link = f'<{server.urls}>; rel="ice-server"'
+    if server.username is None or server.credential is None:
+        return link
+    name, word = (_quoted(text) for text in (server.username, server.credential))
+    return f'{link}; username={name}; credential={word}; credential-type="password"'
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", r"\\").replace('"', r"\"")
+    return f'"{escaped}"'
+
+
 @routes.post("/whip")
 async def publish(request: web.Request) -> web.Response:
     """Open a session."""
@@ -79,7 +94,7 @@ async def publish(request: web.Request) -> web.Response:
     response.headers["Location"] = f"/whip/{session.id}"
     response.headers["ETag"] = session.etag
     for server in roster.services.ice_servers:
-        response.headers.add("Link", f'<{server.urls}>; rel="ice-server"')
+        response.headers.add("Link", ice_link(server))
     return response
 
 

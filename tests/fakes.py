@@ -18,6 +18,7 @@ from realtime.framing import Framing
 
 SIZE = 64  # side of the fake generator's crops, pixels
 DARK = 8  # a picture of a lower mean level shows no face
+SEVERAL = "there are 2 faces in the source picture: the largest is taken"
 CLOCK_RATE = 90000  # of RTP video
 
 
@@ -89,7 +90,8 @@ def flat_observation(picture: Picture, valid: bool = True) -> Observation:
 
 
 class FlatEngine(Engine):
-    """The engine, with portraits that need no detector: any picture that is not dark shows a face."""
+    """The engine, with portraits that need no detector: any picture that is not dark shows a face, and one
+    whose halves differ shows several."""
 
     def prepare(self, picture: Picture) -> Portrait:
         if picture.mean() < DARK:
@@ -97,7 +99,16 @@ class FlatEngine(Engine):
         source = flat_observation(picture)
         appearance = self.generator.encode_appearance([source])
         to_frame = source.to_frame[0].numpy().astype(np.float64)
-        return Portrait(appearance, Framing(picture, to_frame, SIZE, self.canvas))
+        warnings = (SEVERAL,) if _halves_differ(picture) else ()
+        return Portrait(appearance, Framing(picture, to_frame, SIZE, self.canvas), warnings)
+
+    def as_driver(self, picture: Picture) -> Observation:
+        return flat_observation(picture)
+
+
+def _halves_differ(picture: Picture) -> bool:
+    middle = picture.shape[1] // 2
+    return bool(abs(picture[:, :middle].mean() - picture[:, middle:].mean()) > DARK)
 
 
 class FlatTracker:

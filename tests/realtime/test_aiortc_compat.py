@@ -2,6 +2,7 @@
 the repair can go."""
 
 import asyncio
+from fractions import Fraction
 from typing import Any
 
 import aiortc
@@ -28,6 +29,9 @@ from realtime._aiortc_compat import (
     set_bitrates,
     show_frames_at_once,
 )
+from realtime.tracks import video_frame
+from tests.fakes import flat_picture
+from tests.live import PATIENCE_S
 
 CAPACITY = 128
 LAST = 65535  # sequence number
@@ -186,6 +190,50 @@ async def test_frames_that_become_complete_together_are_decoded_together(
     packets = stream([1] * 5)
     counts = await decoded(_aiortc_compat._handle_all, monkeypatch, [packets[index] for index in HELD_UP])
     assert counts == [1, 1, 1, 1, 5]
+
+
+@given(sizes=st.lists(st.integers(1, 5), min_size=1, max_size=20), data=st.data())
+def test_padding_makes_no_frames(sizes: list[int], data: st.DataObject) -> None:
+    packets: list[RtpPacket] = []
+    for one in stream(sizes):
+        one.sequence_number = len(packets)
+        packets.append(one)
+        if one.marker:  # padding has the last frame's time stamp
+            for _ in range(data.draw(st.integers(0, 3))):
+                packets.append(packet(len(packets), one.timestamp // 3000, False, payload=b""))
+    shuffled = packets[:1] + data.draw(st.permutations(packets[1:]))
+    buffer = MarkerJitterBuffer(capacity=CAPACITY, is_video=True)
+    assert received(buffer, shuffled) == [whole(sizes, frame) for frame in range(len(sizes))]
+
+
+def vp8_packets(frames: int, padding: int) -> list[RtpPacket]:
+    """A VP8 stream of so many frames, each followed by so many packets that hold nothing."""
+    encoder = get_encoder(RTCRtpCodecParameters(mimeType="video/VP8", clockRate=90000, payloadType=97))
+    made: list[RtpPacket] = []
+    for frame in range(frames):
+        picture = video_frame(flat_picture(20 * frame), 3000 * frame, Fraction(1, 90000))
+        payloads, _ = encoder.encode(picture)
+        for place, payload in enumerate(payloads + [b""] * padding):
+            made.append(packet(len(made), frame, place == len(payloads) - 1, payload))
+    return made
+
+
+async def test_a_stream_with_padding_is_decoded_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rtcrtpreceiver, "JitterBuffer", MarkerJitterBuffer)
+    monkeypatch.setattr(rtcrtpreceiver.RTCRtpReceiver, "_handle_rtp_packet", _aiortc_compat._handle_all)
+    receiver = rtcrtpreceiver.RTCRtpReceiver("video", Transport())  # type: ignore[arg-type]
+    receiver._track = rtcrtpreceiver.RemoteStreamTrack("video")
+    codec = RTCRtpCodecParameters(mimeType="video/VP8", clockRate=90000, payloadType=97)
+    await receiver.receive(RTCRtpReceiveParameters(codecs=[codec]))
+    try:
+        for one in vp8_packets(frames=8, padding=2):
+            await receiver._handle_rtp_packet(one, 0)
+        async with asyncio.timeout(PATIENCE_S):
+            stamps = [(await receiver.track.recv()).pts for _ in range(8)]
+        assert stamps == [3000 * frame for frame in range(8)]
+    finally:
+        await asyncio.sleep(0)  # the receiver's own task has to begin before it can be stopped
+        await receiver.stop()
 
 
 def test_upstream_still_has_no_call_for_bitrates() -> None:

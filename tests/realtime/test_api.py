@@ -1,5 +1,6 @@
 """Commands to a running session, over HTTP and over the data channel, and who may send them."""
 
+import asyncio
 import io
 import json
 from typing import Any
@@ -10,8 +11,8 @@ import pytest
 from PIL import Image
 
 from realtime.access import host_name
-from tests.fakes import flat_picture
-from tests.live import Peer, connected, running_server
+from tests.fakes import SEVERAL, flat_picture
+from tests.live import Peer, connected, peer_of, running_server
 
 pytestmark = pytest.mark.usefixtures("loopback_ice")
 
@@ -59,6 +60,21 @@ async def test_another_portrait_while_running() -> None:
         assert (response.status, await response.json()) == (200, {"warnings": []})
         await peer.message("source")
         assert await red(peer) == pytest.approx(90, abs=10)
+
+
+async def test_what_a_portraits_owner_should_know_comes_with_the_reply() -> None:
+    picture = np.full((64, 96, 3), 120, np.uint8)
+    picture[:, :48] = 60
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    data = file.getvalue()
+    async with running_server() as server, connected(server) as peer:
+        await peer.message("hello")
+        response = await peer.http.put(api(peer, "/source"), data=data)
+        assert await response.json() == {"warnings": [SEVERAL]}
+        peer.channel.send(json.dumps({"type": "source", "id": 7, "size": len(data)}))
+        peer.channel.send(data)
+        assert (await peer.message("reply"))["warnings"] == [SEVERAL]
 
 
 async def test_another_portrait_over_the_data_channel() -> None:
@@ -193,6 +209,40 @@ async def test_messages_that_make_no_sense_are_answered_and_change_nothing() -> 
         assert await red(peer) == pytest.approx(200, abs=10)
 
 
+async def test_a_command_that_breaks_down_is_answered_and_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running_server() as server, connected(server) as peer:
+        await peer.message("hello")
+
+        def broken(picture: object) -> None:
+            raise RuntimeError("the device has hiccups")
+
+        monkeypatch.setattr(server.engine, "prepare", broken)
+        picture = png(120)
+        peer.channel.send(json.dumps({"type": "source", "id": 7, "size": len(picture)}))
+        peer.channel.send(picture)
+        reply = await peer.message("reply")
+        assert (reply["id"], reply["ok"], reply["status"]) == (7, False, 500)
+        assert "hiccups" not in reply["detail"]
+        assert "the device has hiccups" in caplog.text
+        assert (await asked(peer, type="calibrate"))["ok"] is True
+
+
+async def test_ice_servers_are_linked_with_what_they_ask_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aiortc.rtcicetransport.connection_kwargs", lambda servers: {})  # contacts none
+    servers = ("stun:127.0.0.1:9", "turn:me:pass@127.0.0.1:9", 'turn:you:a"b\\c@127.0.0.1:9')
+    async with running_server(ice_server=servers) as server, peer_of(server.url) as peer:
+        response = await peer.publish()
+        assert response.status == 201
+        rest = 'credential-type="password"'
+        assert response.headers.getall("Link") == [
+            '<stun:127.0.0.1:9>; rel="ice-server"',
+            f'<turn:127.0.0.1:9>; rel="ice-server"; username="me"; credential="pass"; {rest}',
+            f'<turn:127.0.0.1:9>; rel="ice-server"; username="you"; credential="a\\"b\\\\c"; {rest}',
+        ]
+
+
 async def test_figures_come_about_once_a_second() -> None:
     async with running_server() as server, connected(server) as peer:
         await peer.message("hello")
@@ -250,6 +300,22 @@ async def test_a_foreign_host_name_is_refused_on_loopback() -> None:
                 assert (await http.get(path, headers={"Host": host})).status in (400, 403)
         for host in ("localhost", "LOCALHOST:8080", "127.0.0.1:1", "[::1]:8080", "[::1]"):
             assert (await http.get("/api/config", headers={"Host": host})).status == 200
+
+
+async def test_the_address_that_was_printed_is_answered() -> None:
+    async with running_server(host="127.0.0.2") as server, aiohttp.ClientSession(server.url) as http:
+        for host, status in (("127.0.0.2:8080", 200), ("localhost", 200), ("127.0.0.3", 403)):
+            assert (await http.get("/api/config", headers={"Host": host})).status == status
+
+
+async def test_a_token_that_is_no_text_is_refused() -> None:
+    async with running_server(token="secret") as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"GET /api/config HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer \xff\xfe\r\n\r\n")
+        assert b" 401 " in await reader.readline()
+        writer.close()
+        await writer.wait_closed()
 
 
 async def test_other_addresses_need_the_token() -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from aiortc.rtcicetransport import connection_kwargs
 
 from realtime.config import Settings, parse_ice_server
 
@@ -49,10 +50,47 @@ def test_ice_servers() -> None:
         "me",
         "pass:word",
     )
+    assert parse_ice_server("turns:me:p@ss@a.example?transport=tcp").credential == "p@ss"
+    assert parse_ice_server("stun:192.0.2.1").urls == "stun:192.0.2.1"
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a.example", "stun:", "turn:a.example", "turn:me@a.example", "http://a"]
+    "text",
+    [
+        "stun:a.example:3478",
+        "turn:me:pass@a.example",
+        "turn:me:pass@a.example:1?transport=udp",
+        "turns:me:pass@a.example:1?transport=tcp",
+    ],
+)
+def test_aiortc_contacts_the_ice_servers_that_we_take(text: str) -> None:
+    assert connection_kwargs([parse_ice_server(text)])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a.example",
+        "stun:",
+        "turn:a.example",
+        "turn:me@a.example",
+        "http://a",
+        "stun:a.example:abc",
+        "stun:a.example:",
+        "stun:a.example:0",
+        "stun:a.example:65536",
+        "stun:a.example:3478:1",
+        "stun:a.example?transport=udp",
+        "stun:a b",
+        "stun:me@a.example",
+        "stuns:a.example",
+        "stun:[::1]:3478",
+        "turn:me:pass@a.example:abc",
+        "turn:me:pass@a.example?transport=dtls",
+        "turn:me:pa\nss@a.example",
+        "turns:me:pass@a.example?transport=udp",
+    ],
 )
 def test_ice_servers_that_are_none(text: str) -> None:
     with pytest.raises(ValueError, match="ice-server"):

@@ -8,14 +8,19 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from models import registry
 from realtime.devices import choose_device
-from realtime.serve import bind, main
-from tests.fakes import FlatEngine, flat_picture
+from realtime.engine import Engine
+from realtime.pictures import load_picture
+from realtime.serve import bind, main, warm_up
+from tests.fakes import Flat, FlatEngine, flat_picture
 from tests.live import PATIENCE_S, peer_of
 
 ROOT = Path(__file__).parents[2]
@@ -119,9 +124,49 @@ def test_a_free_port_is_taken() -> None:
         assert listener.getsockname()[1] > 0
 
 
+def test_a_second_server_is_told_while_the_first_still_starts() -> None:
+    with bind("127.0.0.1", 0) as first:
+        port = first.getsockname()[1]
+        with pytest.raises(ValueError, match=f"port {port}"):
+            bind("127.0.0.1", port)
+
+
+class Watched(Flat):
+    """Notes which of its calls were made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[str] = []
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in PATH:
+            self.calls.append(name)
+        return super().__getattribute__(name)
+
+
+PATH = ("encode_structure", "neutral", "transfer", "blend", "decode")
+
+
+def test_the_whole_path_is_warm_before_the_first_driver_comes() -> None:
+    generator = Watched()
+    engine = FlatEngine(generator)
+    picture = flat_picture(120)
+    portrait = engine.prepare(picture)
+    generator.calls.clear()
+    warm_up(engine, portrait, picture)
+    assert set(generator.calls) == set(PATH)
+
+
+def test_the_portraits_own_face_serves_as_a_driver() -> None:
+    engine = Engine(registry.get("warp")())
+    seen = engine.as_driver(load_picture(MONA_LISA))
+    assert bool(seen.valid[0])
+    assert seen.image.shape[-1] == engine.generator.spec.driving.size
+
+
 @asynccontextmanager
 async def process(
-    *arguments: str, module: str = "tests.serve_flat"
+    *arguments: str, module: str = "tests.serve_flat", stderr: int | None = None
 ) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
     """A server process and the address that it printed."""
     running = await asyncio.create_subprocess_exec(
@@ -133,7 +178,7 @@ async def process(
         *arguments,
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
-        stderr=None,
+        stderr=stderr,
     )
     assert running.stdout is not None
     try:
@@ -161,9 +206,35 @@ async def test_sigterm_tells_the_sessions_and_ends_with_code_0(
             assert await running.wait() == 0
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+async def test_a_call_that_never_ends_does_not_hold_up_the_end() -> None:
+    async with process() as (running, address), peer_of(address) as peer:
+        host, port = address.removeprefix("http://").rstrip("/").split(":")
+        _, caller = await asyncio.open_connection(host, int(port))
+        caller.write(b"POST /whip HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/sdp\r\n")
+        caller.write(b"Content-Length: 1000\r\n\r\nv=0")
+        await caller.drain()
+        assert (await peer.http.get("/healthz")).status == 200  # by then the server is reading the other call
+        running.terminate()
+        async with asyncio.timeout(PATIENCE_S):
+            assert await running.wait() == 0
+        caller.close()
+
+
 async def test_another_address_prints_a_token_in_the_fragment() -> None:
     async with process("--host", "0.0.0.0") as (_, address):
         assert re.search(r":\d+/#token=[\w-]{16,}$", address)
+
+
+async def test_several_faces_are_told_in_the_log(tmp_path: Path) -> None:
+    picture = load_picture(MONA_LISA)
+    file = tmp_path / "two.png"
+    Image.fromarray(np.hstack([picture, picture])).save(file)
+    told = asyncio.subprocess.PIPE
+    async with process("--source", str(file), module="realtime.serve", stderr=told) as (running, _):
+        running.terminate()
+        _, said = await running.communicate()
+    assert "there are 2 faces in the source picture: the largest is taken" in said.decode()
 
 
 async def test_the_real_server_starts_and_stops() -> None:

@@ -7,10 +7,11 @@ import av
 import numpy as np
 import pytest
 
+from realtime.channel import FLUSH_S
 from realtime.engine import Avatar, Engine, Rendered
-from realtime.session import SILENCE_S, Session, State
+from realtime.session import CLOSING_TEXTS, SILENCE_S, TICK_S, Session, State
 from tests.fakes import CLOCK_RATE, DARK, Flat, FlatEngine, flat_picture
-from tests.live import PORTRAIT, Peer, Server, connected, peer_of, running_server, until
+from tests.live import PATIENCE_S, PORTRAIT, Peer, Server, connected, peer_of, running_server, until
 
 pytestmark = pytest.mark.usefixtures("loopback_ice")
 
@@ -262,7 +263,7 @@ async def test_a_second_camera_is_turned_down() -> None:
         assert peer.answer.count("a=inactive") == 1
 
 
-async def test_a_peer_that_vanishes_is_freed_after_fifteen_seconds() -> None:
+async def test_a_peer_that_vanishes_is_freed_within_fifteen_seconds() -> None:
     async with running_server(max_sessions=1) as server, connected(server) as peer:
         await peer.drive(flat_picture(120))
         session = server.session(peer)
@@ -284,6 +285,11 @@ async def test_a_peer_that_vanishes_is_freed_after_fifteen_seconds() -> None:
         await until(lambda: len(server.roster) == 0)
         assert session.state is State.CLOSED
         assert all(tracker.closed for tracker in server.trackers)
+
+
+def test_silence_leaves_time_to_notice_it_and_to_close() -> None:
+    assert SILENCE_S + TICK_S + FLUSH_S < 15
+    assert f"{SILENCE_S:g} seconds" in CLOSING_TEXTS["timeout"]
 
 
 async def test_a_peer_that_never_connects_is_freed() -> None:
@@ -361,6 +367,47 @@ async def test_figures_that_nobody_reads_do_not_pile_up() -> None:
             await peer.drive(flat_picture(120))
         session.tick()
         assert session.figures.report(server.clock())["stagesMs"] == {}
+
+
+async def test_a_session_whose_connection_breaks_while_closing_is_closed_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running_server(max_sessions=1) as server, connected(server) as peer:
+        session = server.session(peer)
+        close = session.pc.close
+
+        async def broken() -> None:
+            await close()
+            raise AttributeError("a transport that is none")
+
+        monkeypatch.setattr(session.pc, "close", broken)
+        async with asyncio.timeout(PATIENCE_S):
+            await asyncio.gather(session.close("deleted"), session.close("deleted"))
+        assert session.state is State.CLOSED
+        await server.roster.end(session, "deleted")
+        assert len(server.roster) == 0
+        assert "a transport that is none" in caplog.text
+
+
+async def test_a_session_that_cannot_be_closed_holds_up_no_other(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running_server() as server, connected(server) as one, connected(server) as other:
+        await other.message("hello")
+        broken = server.session(one)
+
+        async def never() -> None:
+            raise RuntimeError("the pipeline is stuck")
+
+        close = broken.pipeline.close
+        monkeypatch.setattr(broken.pipeline, "close", never)
+        await server.roster.close()
+        assert (await other.message("closing"))["reason"] == "shutdown"
+        assert len(server.roster) == 0
+        assert broken.state is State.CLOSED
+        assert "the pipeline is stuck" in caplog.text
+        await close()
+        await broken.pc.close()
 
 
 async def test_a_session_whose_ticks_break_down_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
