@@ -8,7 +8,6 @@ the sound.
 """
 
 import logging
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,14 +23,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from models import registry
 from models.face_tracker import FaceTracker
 from realtime import __version__
-from realtime.command_line import fail, parse
-from realtime.config import Device, DriverPixels
+from realtime.command_line import fail, native_messages_muted, parse, terminable
+from realtime.config import Device, DriverPixels, controls_of
 from realtime.controls import ControlPanel
-from realtime.devices import choose_device
+from realtime.devices import choose_device, use_threads
 from realtime.engine import Avatar, Engine
 from realtime.film import Film, check_output
 from realtime.footage import Footage, Frame, open_footage
-from realtime.neutral import most_neutral
+from realtime.neutral import NO_FACE, most_neutral
 from realtime.pictures import load_picture
 from realtime.tracker import DriverTracker
 
@@ -93,8 +92,7 @@ class Animation:
             "gain_expression": self.gain_expression,
             "eyes": self.eyes,
             "lips": self.lips,
-            "mouth_pixels": float(self.driver_pixels != "none"),
-            "shading": float(self.driver_pixels == "mouth+shading"),
+            **controls_of(self.driver_pixels),
         }
 
 
@@ -113,10 +111,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(__version__)
         return
     logging.basicConfig(level="WARNING", format=f"{PROGRAM}: %(message)s")
-    _quiet_native_libraries()
     try:
         settings = parse(Animation, arguments, PROGRAM, "Bring a portrait to life with a recorded clip.")
-        report = animate(settings)
+        with terminable(), native_messages_muted():
+            report = animate(settings)
     except ValueError as error:
         fail(str(error), PROGRAM)
     except KeyboardInterrupt:
@@ -130,6 +128,7 @@ def animate(settings: Animation) -> Report:
     """Write the clip. Raises ValueError, in words for a user, where source, clip or output can't be used."""
     source = even(load_picture(settings.source))
     with open_footage(settings.driving) as footage:
+        use_threads(0)
         engine = Engine(registry.get(settings.model)(), choose_device(settings.device))
         portrait = engine.prepare(source)
         for warning in portrait.warnings:
@@ -155,7 +154,7 @@ def animate(settings: Animation) -> Report:
                 film.write(picture, frame.pts)
                 advance()
             if report.faceless == report.frames:
-                raise ValueError("no face found in any frame of the driving footage")
+                raise ValueError(NO_FACE)
     if footage.warning:
         log.warning("%s", footage.warning)
     return report
@@ -225,20 +224,6 @@ def _progress(total: int) -> "Iterator[Any]":
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("animating", total=total or None)
         yield lambda: bar.advance(task)
-
-
-def _quiet_native_libraries() -> None:
-    """MediaPipe's C++ parts write notes to descriptor 2 that no setting turns off. Python's own messages go
-    on to the same place through a copy of it."""
-    try:
-        ours = sys.stderr.fileno() == 2
-    except (AttributeError, OSError):  # replaced by something that is no file
-        return
-    if ours:
-        sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, 2)
-        os.close(null)
 
 
 if __name__ == "__main__":

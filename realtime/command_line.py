@@ -3,11 +3,13 @@ typed wrong is told in one line."""
 
 import contextlib
 import io
+import logging
 import os
 import re
+import signal
 import sys
 from collections.abc import Iterator, Sequence
-from typing import NoReturn, TypeVar
+from typing import NoReturn, TextIO, TypeVar
 
 import tyro
 
@@ -43,19 +45,56 @@ def fail(reason: str, program: str) -> NoReturn:
 
 @contextlib.contextmanager
 def native_messages_muted() -> Iterator[None]:
-    """Keep what C++ libraries print from the error stream: MediaPipe and TensorFlow Lite start with a
-    dozen warnings that nobody can act on and that no switch turns off. Whatever is printed there meanwhile
-    is lost, Python's own lines too; exceptions are not. For a stretch with no other threads at work."""
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    """Keep what C++ libraries print to descriptor 2 from the error stream: MediaPipe and TensorFlow Lite
+    start with a dozen warnings that nobody can act on and that no switch turns off. What Python writes to
+    `sys.stderr`, and logs there, still comes through, by a copy of the descriptor."""
+    usual = sys.stderr
+    usual.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
     try:
-        os.dup2(nowhere, 2)
-        yield
+        with open(os.dup(kept), "w", buffering=1, encoding=usual.encoding, errors=usual.errors) as copy:
+            try:
+                if _descriptor(usual) == 2:
+                    _speak_through(copy)
+                yield
+            finally:
+                _speak_through(usual)
     finally:
-        sys.stderr.flush()
         os.dup2(kept, 2)
         os.close(kept)
-        os.close(nowhere)
+
+
+def _descriptor(stream: TextIO) -> int | None:
+    try:
+        return stream.fileno()
+    except (AttributeError, OSError):  # replaced by something that is no file
+        return None
+
+
+def _speak_through(stream: TextIO) -> None:
+    """Make that the error stream, also for the log, which holds on to the one that it began with."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stderr:
+            handler.setStream(stream)
+    sys.stderr = stream
+
+
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """Let SIGTERM end the program as an exception does, through every `finally`, with exit code 143. For
+    the main thread."""
+
+    def leave(number: int, frame: object) -> NoReturn:
+        signal.signal(number, signal.SIG_IGN)  # a second one must not break off the cleaning up
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _first_part(box: str, settings: str) -> str:

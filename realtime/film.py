@@ -1,6 +1,8 @@
 """The clip that is written: H.264 and the driving clip's sound, whole at the end or not there at all."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -38,10 +40,8 @@ class Film:
         self._path = path
         self._partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
         options = {"movflags": "+faststart"} if path.suffix.lower() != ".mkv" else {}
-        try:
-            self._container = av.open(str(self._partial), "w", options=options)
-        except (OSError, av.FFmpegError) as error:
-            raise ValueError(f"{path} can't be written: {error.strerror}") from None
+        with self._told():
+            self._container = av.open(str(self._partial), "w", options=options)  # made at the first packet
         self._video = self._container.add_stream("libx264", rate=rate, options=dict(X264))
         self._video.width, self._video.height = size
         self._video.pix_fmt = "yuv420p"
@@ -68,10 +68,8 @@ class Film:
         try:
             if kind is None:
                 self._finish()
-            else:
-                self._container.close()
         finally:
-            self._partial.unlink(missing_ok=True)
+            self._discard()
 
     def write(self, picture: Picture, pts: int) -> None:
         """The next frame, at `pts` units of the time base."""
@@ -79,34 +77,48 @@ class Film:
             format="yuv420p", dst_colorspace=self._matrix, dst_color_range=ColorRange.MPEG
         )
         frame.pts, frame.time_base = pts, self._video.codec_context.time_base
-        self._mux(self._video.encode(frame))
+        self._encode(self._video, frame)
 
     def write_audio(self, packet: "av.Packet[Any]") -> None:
         """The next packet of the sound. One that can't be decoded, where it must be, is left out."""
         if self._copied is not None:
             packet.stream = self._copied
-            self._mux([packet])
+            with self._told():
+                self._container.mux([packet])
         elif self._encoded is not None:
             try:
                 frames = packet.decode()
             except av.FFmpegError:
                 return
             for frame in frames:
-                self._mux(self._encoded.encode(frame))
+                self._encode(self._encoded, frame)
+
+    def _encode(self, stream: Any, frame: Any) -> None:
+        """Write what comes of that frame; None: what the encoder still holds back."""
+        with self._told():
+            self._container.mux(stream.encode(frame))
 
     def _finish(self) -> None:
-        self._mux(self._video.encode())
+        self._encode(self._video, None)
         if self._encoded is not None:
-            self._mux(self._encoded.encode())
-        try:
+            self._encode(self._encoded, None)
+        with self._told():
             self._container.close()
             self._partial.replace(self._path)
-        except (OSError, av.FFmpegError) as error:
-            raise ValueError(f"{self._path} can't be written: {error.strerror}") from None
 
-    def _mux(self, packets: "list[av.Packet[Any]]") -> None:
+    def _discard(self) -> None:
+        """Let go of the file under its temporary name, if it still has that."""
         try:
-            self._container.mux(packets)
+            with contextlib.suppress(OSError, av.FFmpegError):  # a full disk takes no last words either
+                self._container.close()
+        finally:
+            self._partial.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """What goes wrong within is told as the user knows it."""
+        try:
+            yield
         except (OSError, av.FFmpegError) as error:
             raise ValueError(f"{self._path} can't be written: {error.strerror}") from None
 

@@ -57,7 +57,8 @@ class Clip:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._container = _open(path)
+        self._broken_off = False  # in the last pass
+        self._container = open_container(path)
         stream = _video_of(self._container)
         if stream is None:
             self._container.close()
@@ -77,14 +78,17 @@ class Clip:
 
     def frames(self, on_audio: OnAudio | None = None) -> Iterator[Frame]:
         """As `Footage.frames`. Raises ValueError where not one frame can be read."""
-        self.warning = None
+        self.warning, self._broken_off = None, False
         last, read, bad = None, 0, 0
         step = max(1, round(1 / (self.rate * self.time_base)))
-        with _open(self._path) as container:
+        with open_container(self._path) as container:
             stream = _video_of(container)
             assert stream is not None
             stream.thread_type = "AUTO"
             for packet in self._packets(container, stream, on_audio):
+                if packet.is_corrupt:  # an error would cost the decoder's threads the frames before it too
+                    bad += 1
+                    continue
                 try:
                     decoded = packet.decode()
                 except av.FFmpegError:
@@ -99,7 +103,7 @@ class Clip:
             end = None if stream.duration is None else (stream.start_time or 0) + stream.duration
         if last is None:
             raise ValueError(f"{self._path}: no frame of it can be read; it may be damaged or cut short")
-        if bad or (end is not None and last + (1 + SLACK) * step < end):
+        if bad or self._broken_off or (end is not None and last + (1 + SLACK) * step < end):
             promised = f" of {self.count}" if self.count else ""
             self.warning = f"the clip is damaged or cut short: {read}{promised} frames could be read"
 
@@ -114,9 +118,11 @@ class Clip:
         while True:
             try:
                 packet = next(packets, None)
-            except av.FFmpegError:
+            except (OSError, av.FFmpegError):
+                self._broken_off = True
+                yield _flush(stream)
                 return
-            if packet is None:
+            if packet is None:  # after an empty one, which flushes
                 return
             if packet.stream.index == stream.index:
                 yield packet
@@ -155,7 +161,15 @@ class Folder:
             yield Frame(picture, index, float(index * self.time_base))
 
 
-def _open(path: Path) -> "av.container.InputContainer":
+def _flush(stream: "av.VideoStream") -> "av.Packet[Any]":
+    """The empty packet at which a decoder hands out the frames that it still holds."""
+    packet: av.Packet[Any] = av.Packet()
+    packet.stream = stream
+    return packet
+
+
+def open_container(path: Path) -> "av.container.InputContainer":
+    """A media file. Raises ValueError, in words for a user, for anything else."""
     try:
         return av.open(str(path))
     except FileNotFoundError:

@@ -12,6 +12,8 @@ LIPS = ((13, 14), (82, 87), (312, 317))
 LIDS = ((159, 145), (386, 374))
 NOSE, CHEEKS = 1, (234, 454)
 OUTER_CORNERS = (33, 263)
+NO_FACE = "no face found in any frame of the driving footage: use a clip whose face is upright and well lit"
+
 OPEN_QUANTILE = 0.8  # of the lids over the clip: what counts as open eyes
 
 
@@ -22,7 +24,7 @@ def most_neutral(track: Sequence[Points | None]) -> int:
     """
     seen = [index for index, points in enumerate(track) if points is not None]
     if not seen:
-        raise ValueError("no face found in any frame of the driving footage")
+        raise ValueError(NO_FACE)
     points = np.array([track[index] for index in seen])  # K×478×3
     eyes = np.linalg.norm(points[:, OUTER_CORNERS[0]] - points[:, OUTER_CORNERS[1]], axis=1)  # K, pixels
     lids = _gaps(points, LIDS) / eyes

@@ -4,17 +4,19 @@ import io
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageCms, ImageOps, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 MAX_BYTES = 64 * 2**20  # of the file
 MAX_PIXELS = 64 * 10**6  # by its header; decoding takes up to 4 bytes a pixel
 MAX_SIDE = 4096  # pixels; anything longer is shrunk, since no video frame that goes out is larger
 MIN_SIDE = 32  # pixels; no face fits in less
+BAND = 64  # rows that are converted at once
 BACKGROUND = (255, 255, 255)  # what transparent pictures are laid on, as a page would
 
 _ACCEPTED = "use a JPEG, PNG, WebP or BMP picture"
@@ -58,24 +60,7 @@ def load_picture(source: Path | bytes) -> npt.NDArray[np.uint8]:
         raise PictureError(f"the picture's file is empty: {_ACCEPTED}")
     if len(data) > MAX_BYTES:
         raise PictureError(f"the picture's file is larger than {MAX_BYTES >> 20} MiB: save it smaller")
-    try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise PictureError(_too_large()) from None
-    except UnidentifiedImageError:
-        raise PictureError(_stranger(data)) from None
-    except _DAMAGE:
-        raise PictureError("the picture is damaged: choose another copy") from None
-    with image:
-        _check_header(image)
-        try:
-            image.load()
-            upright = ImageOps.exif_transpose(image)
-            rgb = _to_rgb(upright)
-        except _DAMAGE:
-            raise PictureError("the picture is cut short or damaged: choose another copy") from None
-    rgb.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
-    return np.array(rgb, np.uint8)
+    return _array(_decoded(data))
 
 
 def _contents(path: Path) -> bytes:
@@ -89,6 +74,27 @@ def _contents(path: Path) -> bytes:
         raise PictureError(f"{path}: there is no such file") from None
     except OSError as error:
         raise PictureError(f"{path} can't be read: {error.strerror}") from None
+
+
+def _decoded(data: bytes) -> Image.Image:
+    """The picture of such a file, RGB or grey, not longer than `MAX_SIDE`."""
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise PictureError(_too_large()) from None
+    except UnidentifiedImageError:
+        raise PictureError(_stranger(data)) from None
+    except _DAMAGE:
+        raise PictureError("the picture is damaged: choose another copy") from None
+    with image:
+        _check_header(image)
+        try:
+            image.draft(None, _fitting(image.size))  # a JPEG can be read at a half, a quarter or an eighth
+            image.load()
+            ImageOps.exif_transpose(image, in_place=True)
+            return _shrunk(_to_rgb(image))
+        except _DAMAGE:
+            raise PictureError("the picture is cut short or damaged: choose another copy") from None
 
 
 def _check_header(image: Image.Image) -> None:
@@ -115,17 +121,52 @@ def _stranger(data: bytes) -> str:
     return f"the file is not a picture: {_ACCEPTED}"
 
 
+def _fitting(size: tuple[int, int]) -> tuple[int, int]:
+    """The size shrunk to `MAX_SIDE`, where it is larger."""
+    scale = min(1.0, MAX_SIDE / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _shrunk(image: Image.Image) -> Image.Image:
+    size = _fitting(image.size)
+    return image if size == image.size else image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
-    """8-bit sRGB without transparency."""
+    """8-bit sRGB, or grey, without transparency. With as few copies as can be: each is up to 256 MB."""
     if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip, not scale
-        grey = np.asarray(image).astype(np.float64) / 257
-        image = Image.fromarray(np.clip(grey + 0.5, 0, 255).astype(np.uint8))
+        return _eight_bits(image)
     if image.has_transparency_data:
-        alpha = image.convert("RGBA").getchannel("A")
-        flat = Image.new("RGB", image.size, BACKGROUND)
-        flat.paste(_to_srgb(image), mask=alpha)
-        return flat
+        alpha = (image if image.mode in ("RGBA", "LA") else image.convert("RGBA")).getchannel("A")
+        rgb = _to_srgb(image)
+        rgb.paste(BACKGROUND, mask=ImageChops.invert(alpha))
+        return rgb
+    if image.mode == "L" and "icc_profile" not in image.info:
+        return image  # three times the same: that can wait until it is small
     return _to_srgb(image)
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """16-bit grey, rounded to 8 bits."""
+    levels = np.empty((image.height, image.width), np.uint8)
+    for rows, band in _bands(image):
+        levels[rows] = (np.asarray(band).clip(0, 65535).astype(np.uint32) * 255 + 32767) // 65535
+    return Image.fromarray(levels)
+
+
+def _array(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """H×W×3."""
+    picture = np.empty((image.height, image.width, 3), np.uint8)
+    for rows, band in _bands(image):
+        picture[rows] = np.asarray(band.convert("RGB"))
+    return picture
+
+
+def _bands(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
+    """The picture in bands of some rows: on the way to an array everything is copied several times over."""
+    for top in range(0, image.height, BAND):
+        rows = slice(top, min(top + BAND, image.height))
+        yield rows, image.crop((0, rows.start, image.width, rows.stop))
 
 
 def _to_srgb(image: Image.Image) -> Image.Image:
@@ -142,4 +183,4 @@ def _to_srgb(image: Image.Image) -> Image.Image:
         else:
             assert converted is not None  # only in-place conversion returns None
             return converted
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")

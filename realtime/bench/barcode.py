@@ -8,7 +8,8 @@ Twenty cells of equal width from left to right: white, black, 12 bits of the cou
 import numpy as np
 import numpy.typing as npt
 
-ROWS = 16  # pixels; what the server's debug stamp copies
+from realtime.stamp import ROWS
+
 COUNTERS = 1 << 12  # the counter runs from 0 to COUNTERS - 1
 CELLS = 20
 MIN_CONTRAST = 60  # levels between the white and the black marks

@@ -1,6 +1,5 @@
 """Clips as arrays, for measuring: a few seconds read whole, and written with hardly any loss."""
 
-import tempfile
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -8,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from realtime.footage import open_container
 
 Picture = npt.NDArray[np.uint8]  # H×W×3 RGB
 
@@ -24,11 +25,9 @@ class Clip(NamedTuple):
 def read_clip(path: Path, most: int) -> Clip:
     """At most `most` frames, evenly strided; the frame rate is divided by the stride.
 
-    Raises ValueError where the file holds no video.
+    Raises ValueError where there is no such file, or no video in it.
     """
-    import av
-
-    with av.open(str(path)) as container:
+    with open_container(path) as container:
         if not container.streams.video:
             raise ValueError(f"{path.name} holds no video")
         stream = container.streams.video[0]
@@ -73,11 +72,3 @@ def around_first_face(frames: Sequence[Picture], points: npt.NDArray[np.float64]
         )
         cut.append(np.asarray(window, np.uint8))
     return cut
-
-
-def recoded(frames: Sequence[Picture]) -> list[Picture]:
-    """The frames as they come back from such a file."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "clip.mp4"
-        write_clip(path, frames, Fraction(25))
-        return read_clip(path, len(frames)).frames

@@ -29,6 +29,7 @@ from realtime.bench.chromium import chromium
 from realtime.bench.clips import read_clip
 from realtime.bench.passage import Passage, Shown, summarise
 from realtime.bench.process import served
+from realtime.framing import Canvas
 
 LOOP_S = 12  # of the camera's file: a delay is told apart from one that is longer by this much
 MOST_FRAMES = 500  # of the clip
@@ -68,15 +69,13 @@ class LiveBench:
 
     def measure(self) -> dict[str, Any]:
         """The figures of one run, ready for JSON. Raises ValueError for unusable settings."""
-        width, height = self._size()
+        size = Canvas.parse(self.size)
         loop = LOOP_S * self.fps
-        if not self.clip.is_file():
-            raise ValueError(f"no clip at {self.clip}: name one with --clip")
         frames = there_and_back(read_clip(self.clip, MOST_FRAMES).frames)
         with tempfile.TemporaryDirectory() as folder:
             camera = Path(folder) / "camera.y4m"
-            write_camera(camera, frames, (width, height), self.fps, loop)
-            wishes = {"width": width, "height": height, "frameRate": self.fps}
+            write_camera(camera, frames, (size.width, size.height), self.fps, loop)
+            wishes = {"width": size.width, "height": size.height, "frameRate": self.fps}
             with self._server() as address, chromium(camera) as browser:
                 page = browser.new_page(viewport=WINDOW)  # type: ignore[arg-type]  # a dict is what it takes
                 page.add_init_script(f"window.reenactCamera = {json.dumps(wishes)};")
@@ -91,12 +90,6 @@ class LiveBench:
                 noted = page.evaluate("reenactBench.take()")
         seen = [[Shown.parse(row) for row in noted[name]] for name in ("self", "avatar")]
         return self._report(summarise(seen[0], seen[1], loop), before, noted)
-
-    def _size(self) -> tuple[int, int]:
-        width, _, height = self.size.partition("x")
-        if not (width.isdecimal() and height.isdecimal()) or int(width) % 2 or int(height) % 2:
-            raise ValueError(f"size {self.size!r}: write it as WxH, both even, for instance 640x480")
-        return int(width), int(height)
 
     @contextmanager
     def _server(self) -> Iterator[str]:

@@ -21,7 +21,6 @@ from typing import Any
 
 import av
 import numpy as np
-import numpy.typing as npt
 import torch
 from aiortc import RTCRtpCodecParameters
 from aiortc.codecs import depayload, get_decoder, get_encoder
@@ -30,15 +29,15 @@ from rich.console import Console
 from rich.table import Table
 
 from models import registry
+from realtime import _aiortc_compat
+from realtime.bench.camera import fit, there_and_back
 from realtime.config import Device
-from realtime.devices import choose_device
+from realtime.devices import choose_device, use_threads
 from realtime.engine import Avatar, Engine
 from realtime.footage import open_footage
 from realtime.framing import Canvas
 from realtime.pictures import load_picture
 from realtime.tracker import DriverTracker
-
-Picture = npt.NDArray[np.uint8]  # H×W×3 RGB
 
 VP8 = RTCRtpCodecParameters(mimeType="video/VP8", clockRate=90000)
 CLOCK_RATE = 90000
@@ -68,20 +67,21 @@ class StagesBench:
     device: Device = "auto"
     """Where the generator runs."""
     threads: int = 0
-    """Processor threads for the generator on the CPU; 0 leaves the choice to torch."""
+    """Processor threads for the generator on the CPU; 0 takes half of the cores, as the server does."""
     json: Path | None = None
     """File for the figures."""
 
     def __post_init__(self) -> None:
         if self.frames < 1:
             raise ValueError(f"frames {self.frames}: must be at least 1")
+        if self.threads < 0:
+            raise ValueError(f"threads {self.threads}: must not be negative")
         Canvas.parse(self.size)
         Canvas.parse(self.canvas)
 
     def run(self) -> None:
         """Measure, print the table, write the JSON."""
-        if self.threads:
-            torch.set_num_threads(self.threads)
+        use_threads(self.threads)
         figures = measure(self)
         _print(figures)
         if self.json is not None:
@@ -93,7 +93,9 @@ def measure(settings: StagesBench) -> dict[str, Any]:
     packets = list(_packets(settings))
     source = load_picture(settings.source)
     device = choose_device(settings.device)
-    engine = Engine(registry.get(settings.model)(), device, Canvas.parse(settings.canvas))
+    canvas = Canvas.parse(settings.canvas)
+    _aiortc_compat.set_bitrates(canvas.width, canvas.height)
+    engine = Engine(registry.get(settings.model)(), device, canvas)
     engine.prepare(source)  # what is loaded for the first portrait is not counted
     started = time.perf_counter()
     portrait = engine.prepare(source)
@@ -161,31 +163,14 @@ class _Passage:
 
 def _packets(settings: StagesBench) -> Iterator[bytes]:
     """The clip at the camera's size, filled to its edges, as a browser would send it: one VP8 frame each."""
-    canvas, encoder = Canvas.parse(settings.size), get_encoder(VP8)
+    size, encoder = Canvas.parse(settings.size), get_encoder(VP8)
     with open_footage(settings.clip) as footage:
-        pictures = [_filled(frame.picture, canvas) for frame in footage.frames()]
-    for index, picture in enumerate(_forth_and_back(pictures)):
+        pictures = [fit(frame.picture, size.width, size.height) for frame in footage.frames()]
+    for index, picture in enumerate(there_and_back(pictures)):
         frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
         frame.pts, frame.time_base = index * CLOCK_RATE // FPS, Fraction(1, CLOCK_RATE)
         payloads, _ = encoder.encode(frame, force_keyframe=index == 0)
         yield b"".join(depayload(VP8, payload) for payload in payloads)
-
-
-def _forth_and_back(pictures: list[Picture]) -> list[Picture]:
-    """A loop without a jump."""
-    return pictures + pictures[-2:0:-1]
-
-
-def _filled(picture: Picture, canvas: Canvas) -> Picture:
-    """The middle of the picture, at the canvas's size."""
-    import cv2
-
-    scale = max(canvas.width / picture.shape[1], canvas.height / picture.shape[0])
-    width = max(canvas.width, round(picture.shape[1] * scale))
-    height = max(canvas.height, round(picture.shape[0] * scale))
-    large = cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR)
-    top, left = (height - canvas.height) // 2, (width - canvas.width) // 2
-    return np.ascontiguousarray(large[top : top + canvas.height, left : left + canvas.width], np.uint8)
 
 
 def _resident_mb() -> float:

@@ -1,11 +1,16 @@
 """The offline tool, mostly with a generator of one flat colour: its green tells how bright the driver is."""
 
+import os
+import subprocess
+import sys
+import threading
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import tests.fakes  # noqa: F401  (registers the generator `flat`)
@@ -14,6 +19,7 @@ from realtime.animate import Animation, animate, even, main
 from realtime.footage import open_footage
 from tests.material import ASTRONAUT, GRID_CLIP, MONA_LISA, frames, picture
 
+LIMIT_S = 60.0  # after which a program that should have ended is taken for stuck
 SPOT = (250, 290)  # row and column in the middle of the Mona Lisa's face
 EMPTY = np.full((288, 360, 3), 90, np.uint8)
 
@@ -118,7 +124,10 @@ def test_no_face_in_the_whole_clip(tmp_path: Path, capsys: pytest.CaptureFixture
     with pytest.raises(SystemExit) as end:
         command(tmp_path, driving=driving)
     assert end.value.code == 2
-    assert capsys.readouterr().err == "reenact-animate: no face found in any frame of the driving footage\n"
+    assert capsys.readouterr().err == (
+        "reenact-animate: no face found in any frame of the driving footage: "
+        "use a clip whose face is upright and well lit\n"
+    )
     assert not (tmp_path / "out.mp4").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["drive.mp4"]
 
@@ -178,6 +187,59 @@ def test_a_clip_that_is_cut_short(tmp_path: Path, capsys: pytest.CaptureFixture[
     count = len(written(tmp_path / "out.mp4")[0])
     assert 20 < count < 74
     assert f"out.mp4: {count} frames" in capsys.readouterr().out
+
+
+def program(*arguments: object) -> list[str]:
+    """The offline tool as a process of its own."""
+    return [sys.executable, "-m", "realtime.animate", "--device", "cpu", *map(str, arguments)]
+
+
+def test_warnings_reach_the_terminal_and_native_notes_do_not(tmp_path: Path):
+    """Two faces in the portrait and a clip cut short: one line each, and nothing else."""
+    short, both, out = tmp_path / "drive.mp4", tmp_path / "both.png", tmp_path / "out.mp4"
+    short.write_bytes(GRID_CLIP.read_bytes()[: GRID_CLIP.stat().st_size // 3])
+    Image.fromarray(np.hstack([picture(MONA_LISA)[:512], picture(ASTRONAUT)])).save(both)
+    command = program("--source", both, "--driving", short, "--output", out)
+    said = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=True).stderr
+    first, second = said.splitlines()
+    assert first.startswith("reenact-animate: there are 2 faces in the source picture: ")
+    assert second.startswith("reenact-animate: the clip is damaged or cut short: ")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pipes with names, no SIGTERM")
+def test_a_program_that_is_told_to_end_leaves_nothing_behind(tmp_path: Path):
+    """Told so while it waits for a frame that is a pipe which nobody fills."""
+    folder, pictures = tmp_path / "out", tmp_path / "frames"
+    folder.mkdir()
+    pictures.mkdir()
+    for index, frame in enumerate(frames(GRID_CLIP)):
+        Image.fromarray(frame).save(pictures / f"{index}.png", compress_level=1)
+    pipe = pictures / "999.png"
+    os.mkfifo(pipe)
+    command = program("--source", MONA_LISA, "--driving", pictures, "--output", folder / "out.mp4")
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+
+        def give_up() -> None:
+            process.kill()
+            os.close(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK))
+
+        limit = threading.Timer(LIMIT_S, give_up)
+        limit.start()
+        with pipe.open("wb"):  # opens when the program wants to read it
+            limit.cancel()
+            unfinished = list(folder.iterdir())
+            process.terminate()
+            _, said = process.communicate(timeout=LIMIT_S)
+    assert len(unfinished) == 1
+    assert (process.returncode, said) == (143, "")
+    assert list(folder.iterdir()) == []
+
+
+def test_the_generator_takes_half_of_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As it does in the server: the other half tracks and codes."""
+    monkeypatch.setattr("os.cpu_count", lambda: 6)
+    animate(settings(tmp_path, write_clip(tmp_path / "drive.mp4", frames(GRID_CLIP, most=2))))
+    assert torch.get_num_threads() == 3
 
 
 @pytest.mark.parametrize(

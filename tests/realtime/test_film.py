@@ -1,3 +1,4 @@
+import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -107,6 +108,37 @@ def test_what_fails_leaves_nothing_and_spares_what_was_there(tmp_path: Path):
         stopped()
     assert [file.name for file in tmp_path.iterdir()] == ["a.mp4"]
     assert path.read_bytes() == b"the old one"
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize("count", [1, 200], ids=["at the end", "on the way"])
+def test_a_full_disk_is_told_in_one_line_and_leaves_nothing(tmp_path: Path, suffix, count):
+    """The temporary file lies on a device that takes not one byte."""
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no device that is always full")
+    path = tmp_path / f"a{suffix}"
+    (tmp_path / f".a.{os.getpid()}{suffix}").symlink_to("/dev/full")
+    noise = np.random.default_rng(1).integers(0, 256, (400, 320, 3), dtype=np.uint8)
+
+    def write() -> None:
+        with Film(path, (320, 400), MILLISECOND, Fraction(25)) as film:
+            for index in range(count):
+                film.write(np.roll(noise, index, 1), 40 * index)
+
+    with pytest.raises(ValueError, match=rf"a\{suffix} can't be written: No space left on device"):
+        write()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_the_encoder_refuses_is_told_in_one_line(tmp_path: Path):
+    def write() -> None:
+        with Film(tmp_path / "a.mp4", (321, 401), MILLISECOND, Fraction(25)) as film:
+            film.write(np.zeros((401, 321, 3), np.uint8), 0)
+
+    with pytest.raises(ValueError, match=r"a\.mp4 can't be written: ") as caught:
+        write()
+    assert not isinstance(caught.value, av.FFmpegError)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+import errno
+import io
 import struct
 from fractions import Fraction
 from pathlib import Path
@@ -123,6 +125,44 @@ def test_a_clip_that_is_cut_short_gives_what_can_be_read_and_says_so(tmp_path: P
         read = len(list(footage.frames()))
         assert 5 < read < 55
         assert footage.warning == f"the clip is damaged or cut short: {read} of 60 frames could be read"
+
+
+def test_a_clip_that_is_cut_short_gives_every_frame_that_was_read(tmp_path: Path):
+    """As many as one thread decodes from the packets that are whole."""
+    whole = write_clip(tmp_path / "a.mp4", [40 * index for index in range(60)])
+    short = tmp_path / "b.mp4"
+    short.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    with av.open(str(short)) as container:
+        container.streams.video[0].thread_type = "NONE"
+        packets = [packet for packet in container.demux(video=0) if not packet.is_corrupt]
+        readable = sum(len(packet.decode()) for packet in packets)
+    with open_footage(short) as footage:
+        assert len(list(footage.frames())) >= readable
+
+
+class Failing(io.FileIO):
+    """A file on a disk that breaks down in the middle of it."""
+
+    def read(self, size: int = -1) -> bytes:
+        if self.tell() > Path(str(self.name)).stat().st_size // 2:
+            raise OSError(errno.EIO, "Input/output error")
+        return super().read(min(size, 512))
+
+
+def test_a_read_error_costs_no_frame_that_came_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = write_clip(tmp_path / "a.mkv", [40 * index for index in range(60)])
+    packets = []
+    with (
+        Failing(path) as file,
+        av.open(file) as container,
+        pytest.raises(OSError, match="Input/output"),
+    ):
+        packets.extend(packet.size for packet in container.demux(video=0))
+    with open_footage(path) as footage, Failing(path) as file:
+        monkeypatch.setattr(av, "open", lambda name, open=av.open: open(file))
+        read = len(list(footage.frames()))
+        assert footage.warning is not None
+    assert 20 < read == len(packets)
 
 
 def test_a_clip_without_its_index_is_refused(tmp_path: Path):

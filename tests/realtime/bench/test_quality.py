@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from realtime.bench.__main__ import main
 from realtime.bench.quality import QualityBench
 
 MEDIA = Path(__file__).parents[2] / "media"
@@ -48,10 +49,46 @@ def test_a_still_avatar_scores_as_a_still_picture(tmp_path: Path) -> None:
     assert own["psnr"] == pytest.approx(own["static_psnr"], abs=0.2)
 
 
-def test_a_clip_or_a_portrait_has_to_be_named_where_there_is_no_media_folder(
+def test_the_offline_tools_file_is_compared_with_the_clip_before_it_was_coded(tmp_path: Path) -> None:
+    """Two codecs on the way cost something, and leave the avatar closer than a still."""
+    rows = []
+    for files in (False, True):
+        report = tmp_path / f"{files}.json"
+        QualityBench(clips=(CLIP,), across=False, files=files, frames=15, json=report).run()
+        rows += json.loads(report.read_text())["self"]
+    frames, files = rows
+    assert files["frames"] == frames["frames"] == 15
+    assert files["static_psnr"] == frames["static_psnr"]
+    assert frames["static_psnr"] + 1 < files["psnr"] < frames["psnr"]
+    assert files["face"] == 1
+
+
+def test_without_the_wider_collection_the_projects_own_media_are_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("REENACT_SHARED", str(tmp_path))
+    monkeypatch.chdir(MEDIA.parents[1])
+    report = tmp_path / "report.json"
+    QualityBench(self_reenactment=False, frames=6, json=report).run()
+    pairs = [(row["portrait"], row["clip"]) for row in json.loads(report.read_text())["across"]]
+    assert pairs == [("astronaut", "grid_brbk7n"), ("mona_lisa", "grid_brbk7n")]
+    said = capsys.readouterr().out
+    assert f"no driving in {tmp_path / 'media/driving'}: taken are tests/media/grid_brbk7n.mp4\n" in said
+
+
+def test_a_missing_clip_ends_with_one_line_and_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["quality", "--no-across", "--clips", "none.mp4"])
+    assert end.value.code == 2
+    *_, last = capsys.readouterr().err.splitlines()
+    assert last == "python -m realtime.bench quality: none.mp4: there is no such file"
+
+
+def test_a_clip_or_a_portrait_has_to_be_named_where_there_are_no_media_at_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REENACT_SHARED", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match="no clips"):
         QualityBench().run()
     with pytest.raises(ValueError, match="no portraits"):

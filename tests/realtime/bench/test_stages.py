@@ -3,8 +3,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from aiortc.codecs import vpx
 
 import tests.fakes  # noqa: F401  (registers the generator `flat`)
+from realtime._aiortc_compat import bitrate_bounds
 from realtime.bench.__main__ import BENCHES, main
 from realtime.bench.stages import STAGES, StagesBench, measure
 from tests.material import ASTRONAUT, GRID_CLIP
@@ -30,13 +33,28 @@ def test_the_frame_is_what_its_stages_take_together():
     assert stages["frame"]["p50_ms"] == pytest.approx(np.sum(ours))
 
 
+def test_codec_and_threads_are_the_servers(monkeypatch: pytest.MonkeyPatch):
+    """The bitrate that fits the canvas, and half of the cores."""
+    for name in ("MIN_BITRATE", "DEFAULT_BITRATE", "MAX_BITRATE"):
+        monkeypatch.setattr(vpx, name, getattr(vpx, name))
+    monkeypatch.setattr("os.cpu_count", lambda: 6)
+    small = {"clip": GRID_CLIP, "source": ASTRONAUT, "frames": 1, "model": "flat", "device": "cpu"}
+    StagesBench(**small, canvas="256x256").run()
+    bounds = vpx.MIN_BITRATE, vpx.DEFAULT_BITRATE, vpx.MAX_BITRATE
+    assert bounds == bitrate_bounds(256, 256)
+    assert torch.get_num_threads() == 3
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["nonsense"], "unknown measurement 'nonsense'; known: stages, live, quality"),
         (["stages", "--frames", "0"], "frames 0: must be at least 1"),
+        (["stages", "--threads", "-1"], "threads -1: must not be negative"),
         (["stages", "--canvas", "big"], "canvas 'big': write it as WxH"),
         (["stages", "--clip", "none.mp4"], "none.mp4: there is no such file"),
+        (["live", "--clip", "none.mp4"], "none.mp4: there is no such file"),
+        (["live", "--size", "641x480"], "both sides must be even"),
     ],
 )
 def test_mistakes_end_with_one_line_and_code_2(arguments, message, capsys: pytest.CaptureFixture[str]):
