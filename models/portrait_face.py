@@ -46,10 +46,14 @@ def portrait_face(picture: Picture) -> PortraitFace:
         raise ValueError(_SIDEWAYS)
     warnings = []
     if len(faces) > 1:
-        warnings.append(f"there are {len(faces)} faces in the source picture: the largest is taken")
+        warnings.append(
+            f"there are {len(faces)} faces in the source picture: the largest is taken; "
+            "crop the picture to the one you want"
+        )
     if side < SMALL_SIDE:
         warnings.append(
-            f"the face in the source picture is only {side:.0f} pixels high: the avatar will look soft"
+            f"the face in the source picture is only {side:.0f} pixels high: the avatar will look soft; "
+            f"a picture in which it has at least {SMALL_SIDE} would be better"
         )
     return PortraitFace(points, tuple(warnings))
 
