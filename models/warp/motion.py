@@ -56,6 +56,7 @@ SAME_HEAD = (
     0.009,
     0.014,
 )  # × the face's width, RMS of the rigid points: one person's below the first, another's above the second
+NARROWING = 0.18  # × the portrait's mouth: how much narrower it becomes at most
 SCALES = (0.1, 10.0)  # of a driver against his neutral
 REACH = 0.2  # × the face's width: how far around a feature its own gain acts
 NEARLY = 0.8  # a portrait's mouth this much as open as its driver's neutral is as open
@@ -169,7 +170,8 @@ class Motion(nn.Module):
         width = (high - low).view(-1, 1, 1)
         unlike = (of_neutral - neutral_at) @ turned_back - (of_source - source_at)
         foreign = self._foreign(unlike / width)
-        face = torch.addcmul(source, self._gains(controls, foreign).unsqueeze(2), expression)
+        wanted = expression * self._gains(controls, foreign).unsqueeze(2)
+        face = torch.addcmul(source, wanted, self._unpursed(source, wanted).unsqueeze(2))
         eyes_gain = controls.gain_expression * controls.eyes
         closing = 1 - openness[0, :, :2] / openness[1, :, :2].clamp_min(1e-3)
         face = self._lids(face, source, closing * eyes_gain.unsqueeze(1))
@@ -207,6 +209,14 @@ class Motion(nn.Module):
         lips = controls.lips * (1 + FOREIGN_LIPS * foreign)
         parts = torch.stack((every, every * (lips - 1), every * (controls.eyes - 1)), 1)
         return parts @ self.shares
+
+    def _unpursed(self, source: Tensor, wanted: Tensor) -> Tensor:
+        """B×478: how much of the wanted expression remains, so that no mouth becomes too narrow: to one who was
+        calibrated with a grin, a relaxed mouth is a pursed one.
+        """
+        widths = length(self.reader.placing[-1:] @ torch.stack((source, source + wanted))[..., :2], 3)
+        narrowed = (1 - widths[1] / widths[0].clamp_min(1e-6)).clamp_min(0)  # B×1
+        return 1 - (1 - limiting(narrowed, NARROWING)) * self.shares[1]
 
     def _lids(self, face: Tensor, source: Tensor, closed: Tensor) -> Tensor:
         """The upper lids, brought down on the lower ones as far as the driver closed his. closed: B×2."""

@@ -325,6 +325,22 @@ def test_a_neutral_taken_with_an_open_mouth_is_closed() -> None:
     assert float(avatar) > 0.6 * float(driver)
 
 
+@torch.inference_mode()
+def test_a_driver_calibrated_with_a_grin_leaves_the_mouth_its_width() -> None:
+    """He grins in his first frame and is serious in his last one."""
+    driver = track("intel_head_pose_male")
+    first, last = (WARP.encode_structure(grey(driver.points[i], driver.size)) for i in (0, -1))
+    _, appearance = portrait("mona_lisa")
+    moved = WARP.transfer(last, WARP.neutral([first]), appearance, Controls.default()).points
+    theirs, before, after = (
+        float(WARP.reader.frames(points).width[:, 2])
+        for points in (last.points, appearance.structure.points, moved)
+    )
+    rest = float(WARP.reader.frames(first.points).width[:, 2])
+    assert theirs / rest < 0.85, "his mouth becomes narrower"
+    assert 0.8 < after / before < 1
+
+
 def test_nothing_moves_at_the_edge_of_the_crop() -> None:
     source, _ = portrait("mona_lisa")
     driver = track("intel_head_pose_male")
