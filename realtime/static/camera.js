@@ -11,7 +11,7 @@ const KINDS = {
   AbortError: "busy",
 };
 
-/** `kind`: insecure, refused, missing, busy or unplugged. */
+/** `kind`: insecure, refused, missing, busy or unplugged; or overtaken: another call came meanwhile, and nothing is wrong. */
 export class CameraFailure extends Error {
   constructor(kind, cause) {
     super(`camera ${kind}`, { cause });
@@ -26,6 +26,7 @@ export class Camera extends EventTarget {
     super();
     this.devices = devices; // undefined where the page is not a secure context
     this.stream = null;
+    this.ticket = 0; // counts what was asked for: an answer to anything but the last of it comes too late
     devices?.addEventListener("devicechange", () => this.dispatchEvent(new Event("devices")));
   }
 
@@ -36,17 +37,25 @@ export class Camera extends EventTarget {
     return named.map((device, index) => ({ id: device.deviceId, label: device.label || `Camera ${index + 1}` }));
   }
 
-  /** Opens a camera, "" for the default one, and closes the one before. Throws CameraFailure. */
+  /**
+   * Opens a camera, "" for the default one, and closes the one before. `close` and another `open` overtake it.
+   * Throws CameraFailure.
+   */
   async open(id) {
     if (!this.devices?.getUserMedia) throw new CameraFailure("insecure");
     // Phones have one camera device open at a time: the old one goes first.
     this.close();
+    const { ticket } = this;
     const choice = id ? { deviceId: { exact: id } } : { facingMode: "user" };
     let stream;
     try {
       stream = await this.devices.getUserMedia({ video: { ...PICTURE, ...choice }, audio: false });
     } catch (error) {
-      throw new CameraFailure(KINDS[error.name] ?? "busy", error);
+      throw new CameraFailure(ticket === this.ticket ? KINDS[error.name] ?? "busy" : "overtaken", error);
+    }
+    if (ticket !== this.ticket) {
+      release(stream);
+      throw new CameraFailure("overtaken");
     }
     const [track] = stream.getVideoTracks();
     track.contentHint = "motion"; // under load, fewer pixels rather than fewer frames
@@ -63,8 +72,13 @@ export class Camera extends EventTarget {
   }
 
   close() {
-    const stream = this.stream;
+    const { stream } = this;
+    this.ticket += 1;
     this.stream = null;
-    stream?.getTracks().forEach((track) => track.stop());
+    release(stream);
   }
+}
+
+function release(stream) {
+  stream?.getTracks().forEach((track) => track.stop());
 }

@@ -4,7 +4,7 @@ const GATHERING_MS = 1000; // host candidates are there within this; a STUN serv
 const CONNECTING_MS = 15000;
 const SILENCE_MS = 5000; // the server pings once a second
 
-/** `reason`: network, shutdown, timeout or error. */
+/** `reason`: network, path (calls get through, media does not), shutdown, deleted, timeout or error. */
 export class ConnectionLost extends Error {
   constructor(reason) {
     super(`connection lost: ${reason}`);
@@ -25,20 +25,24 @@ export class Connection extends EventTarget {
     this.peer.addEventListener("connectionstatechange", () => this.#watchPeer());
     this.channel = this.peer.createDataChannel("control");
     this.channel.addEventListener("message", (event) => this.#hear(event));
-    this.channel.addEventListener("close", () => this.#lose("network"));
+    this.channel.addEventListener("close", () => this.#loseWay());
     this.sender = null;
     this.session = null; // the server's path for it
+    this.source = null; // the portrait that was put in use, a File; null for the server's
+    this.changing = false; // is another portrait on its way?
+    this.reached = false; // was the server ever heard on the way that media takes?
     this.ended = false;
     this.silence = null;
   }
 
-  /** Offers the camera's track and resolves to the avatar's stream once it flows. Throws Refusal, Unreachable, ConnectionLost. */
-  async open(track) {
-    const transceiver = this.peer.addTransceiver(track, { direction: "sendrecv" });
+  /** Resolves to the avatar's stream, which begins with `replaceTrack`. Throws Refusal, Unreachable, ConnectionLost. */
+  async open() {
+    const transceiver = this.peer.addTransceiver("video", { direction: "sendrecv" });
     this.sender = transceiver.sender;
     transceiver.receiver.jitterBufferTarget = 0; // a late frame is worth nothing here
     await this.peer.setLocalDescription(await this.peer.createOffer());
     await this.#gathered();
+    if (this.ended) throw new ConnectionLost("network");
     const response = await this.api.call("POST", "/whip", {
       body: this.peer.localDescription.sdp,
       type: "application/sdp",
@@ -54,8 +58,9 @@ export class Connection extends EventTarget {
     return new MediaStream([transceiver.receiver.track]);
   }
 
+  /** Sends this camera's track from now on. */
   async replaceTrack(track) {
-    await this.sender?.replaceTrack(track);
+    await this.sender.replaceTrack(track);
   }
 
   /** Sends one command. Without an open channel it is lost, as the session is. */
@@ -63,11 +68,18 @@ export class Connection extends EventTarget {
     if (this.channel.readyState === "open") this.channel.send(JSON.stringify(message));
   }
 
-  /** Puts another portrait in use and resolves to the server's warnings about it. Throws Refusal, Unreachable. */
+  /** Puts another portrait in use, one at a time, and resolves to the server's warnings about it. Throws Refusal, Unreachable. */
   async putSource(file) {
     const path = `/api/sessions/${this.session.split("/").pop()}/source`;
-    const response = await this.api.call("PUT", path, { body: file, type: file.type || "application/octet-stream" });
-    return (await response.json()).warnings ?? [];
+    this.changing = true;
+    try {
+      const response = await this.api.call("PUT", path, { body: file, type: file.type || "application/octet-stream" });
+      const { warnings = [] } = await response.json();
+      this.source = file;
+      return warnings;
+    } finally {
+      this.changing = false;
+    }
   }
 
   /** Ends the session on both sides. Safe to call again, and while the page goes away. */
@@ -95,7 +107,11 @@ export class Connection extends EventTarget {
 
   #watchPeer() {
     const state = this.peer.connectionState;
-    if (state === "failed" || state === "closed") this.#lose("network");
+    if (state === "failed" || state === "closed") this.#loseWay();
+  }
+
+  #loseWay() {
+    this.#lose(this.reached ? "network" : "path");
   }
 
   #hear(event) {
@@ -124,10 +140,11 @@ export class Connection extends EventTarget {
 
   #connected() {
     return new Promise((resolve, reject) => {
-      const limit = setTimeout(() => this.#lose("network"), CONNECTING_MS);
+      const limit = setTimeout(() => this.#loseWay(), CONNECTING_MS);
       this.addEventListener("lost", (event) => reject(event.detail), { once: true });
       this.channel.addEventListener("open", () => {
         clearTimeout(limit);
+        this.reached = true;
         this.#expectMore();
         resolve();
       }, { once: true });

@@ -9,11 +9,12 @@ import { explain, sentence } from "./messages.js";
 import { PortraitChooser } from "./portrait.js";
 import { Settings } from "./settings.js";
 import { Stage } from "./stage.js";
-import { takeToken } from "./token.js";
+import { takeToken, watchToken } from "./token.js";
 
 const State = Object.freeze({ IDLE: "idle", STARTING: "starting", LIVE: "live" });
 const NEXT = { idle: ["starting"], starting: ["live", "idle"], live: ["idle"] };
 const NOTE_MS = 4000;
+const SERVERS = "The server’s portrait";
 const CALIBRATED_MS = 3000; // half a second of rest, and time for a slow machine; then the answer is not coming
 
 const part = (id) => document.getElementById(id);
@@ -23,8 +24,10 @@ class Page {
     this.api = api;
     this.config = config;
     this.state = State.IDLE;
+    this.attempt = null; // to start, until it is stopped; another one each time, to compare with after each wait
     this.connection = null;
     this.picture = null; // the portrait that the person chose, a File; null for the server's
+    this.serversPicture = null;
     this.noteOver = null;
     this.camera = new Camera();
     this.stage = new Stage({
@@ -60,36 +63,41 @@ class Page {
 
   async start() {
     if (this.state !== State.IDLE) return;
+    const attempt = (this.attempt = Symbol("attempt"));
+    const camera = part("camera").value;
     this.#enter(State.STARTING, "Opening the camera…", "busy");
     this.stage.clear();
-    let connection = null;
     try {
-      const stream = await this.camera.open(part("camera").value);
-      if (this.state !== State.STARTING) return this.camera.close();
-      this.stage.showSelf(stream);
+      this.stage.showSelf(await this.camera.open(camera));
       this.#say("Connecting…", "busy");
-      connection = this.connection = new Connection(this.api, this.config.iceServers);
+      const connection = (this.connection = new Connection(this.api, this.config.iceServers));
       connection.addEventListener("message", (event) => this.#hear(connection, event.detail));
-      const avatar = await connection.open(this.camera.track);
-      if (this.connection !== connection) return undefined; // stopped meanwhile
-      this.#enter(State.LIVE, "Live", "live");
+      const avatar = await connection.open();
+      if (this.attempt !== attempt) return;
       connection.addEventListener("lost", (event) => this.fail(event.detail));
+      const outcome = await this.#usePicture(connection); // before a frame is sent, or the server's portrait would answer it
+      if (this.attempt !== attempt) return;
+      await connection.replaceTrack(this.camera.track);
+      if (this.attempt !== attempt) return;
+      this.#enter(State.LIVE, "Live", "live");
       this.stage.showAvatar(avatar);
       this.figures.start(connection.peer);
-      if (this.picture) await this.changePortrait(this.picture);
+      if (outcome) this.#note(...outcome);
+      if (part("camera").value !== camera) await this.switchCamera(); // another was chosen meanwhile
     } catch (error) {
-      if (this.state !== State.IDLE && connection === this.connection) this.fail(error);
+      if (this.attempt === attempt) this.fail(error);
     }
-    return undefined;
   }
 
   /** Ends what runs. The words in the status line say why. */
   stop(words = "Stopped", tone = "") {
     if (this.state === State.IDLE) return;
-    const connection = this.connection;
+    const { connection } = this;
+    this.attempt = null;
     this.connection = null;
     connection?.close();
     this.camera.close();
+    if (connection && connection.source !== this.picture) this.#keepPicture();
     this.countdown.stop();
     this.figures.stop();
     this.stage.clear();
@@ -126,51 +134,80 @@ class Page {
   }
 
   async changePortrait(file) {
-    const { portrait, connection } = this;
-    if (this.state !== State.LIVE) {
-      this.picture = file;
-      this.#showPortrait(file, file.name);
-      portrait.say("It is used from the next start on.");
-      return;
+    this.picture = file;
+    if (this.state !== State.LIVE) return this.#keepPicture();
+    const outcome = await this.#usePicture(this.connection);
+    if (outcome) this.#note(...outcome);
+    return undefined;
+  }
+
+  /** The chosen picture waits for a session. */
+  #keepPicture() {
+    this.#showPortrait(this.picture, this.picture.name);
+    this.portrait.say("It is used from the next start on.");
+  }
+
+  /**
+   * Puts the chosen picture in use, and if another one is chosen meanwhile, that one after it. Resolves to what is to be said
+   * of it, if anything.
+   */
+  async #usePicture(connection) {
+    if (connection.changing) return undefined; // whoever waits for that one sends this one next
+    while (connection.source !== this.picture) {
+      const file = this.picture;
+      let warnings = [];
+      let failure = null;
+      this.portrait.say("Preparing the portrait…");
+      try {
+        warnings = await connection.putSource(file);
+      } catch (error) {
+        failure = error;
+      }
+      if (this.connection !== connection) return undefined; // stopped meanwhile
+      if (this.picture === file) return failure ? this.#dropPicture(connection, failure) : this.#takePicture(warnings);
     }
-    portrait.say("Preparing the portrait…");
-    try {
-      const warnings = await connection.putSource(file);
-      this.picture = file;
-      this.#showPortrait(file, file.name);
-      if (this.connection !== connection) return; // stopped meanwhile
-      portrait.say(warnings.length ? warnings.map(sentence).join(" ") : undefined);
-      this.#note("The portrait is in use", "live");
-    } catch (error) {
-      if (this.connection !== connection) return;
-      portrait.say(error.detail ? sentence(error.detail) : explain(error).text, true);
-      this.#note("The picture cannot be used", "bad");
-      if (this.picture === file) await this.showServersPortrait(); // chosen before the start: it never was in use
-    }
+    return undefined;
+  }
+
+  /** The chosen picture is in use. */
+  #takePicture(warnings) {
+    this.#showPortrait(this.picture, this.picture.name);
+    this.portrait.say(warnings.length ? warnings.map(sentence).join(" ") : undefined);
+    return ["The portrait is in use", "live"];
+  }
+
+  /** The chosen picture can't be used: the session keeps the one that it has. */
+  #dropPicture(connection, error) {
+    this.picture = connection.source;
+    this.#showPortrait(this.picture ?? this.serversPicture, this.picture?.name ?? SERVERS);
+    this.portrait.say(error.detail ? sentence(error.detail) : explain(error).text, true);
+    return ["The picture cannot be used", "bad"];
   }
 
   async switchCamera() {
     if (this.state !== State.LIVE) return;
+    const { connection } = this;
     try {
-      const stream = await this.camera.open(part("camera").value);
-      await this.connection?.replaceTrack(this.camera.track);
-      this.stage.showSelf(stream);
+      this.stage.showSelf(await this.camera.open(part("camera").value));
+      await connection.replaceTrack(this.camera.track);
     } catch (error) {
-      this.fail(error);
+      if (this.connection === connection && error.kind !== "overtaken") this.fail(error);
     }
   }
 
+  /** Fills the picker. What was chosen there stays chosen, as long as that camera is there. */
   async listCameras() {
     const picker = part("camera");
     const cameras = await this.camera.list();
-    if (!cameras.length) return;
-    const open = this.camera.track?.getSettings().deviceId;
-    picker.replaceChildren(...cameras.map(({ id, label }) => new Option(label, id, false, id === open)));
+    const chosen = picker.value;
+    const options = cameras.map(({ id, label }) => new Option(label, id));
+    picker.replaceChildren(new Option("Default camera", ""), ...options);
+    picker.value = cameras.some(({ id }) => id === chosen) ? chosen : "";
   }
 
   async showServersPortrait() {
-    this.picture = null;
-    this.#showPortrait(await this.api.portrait(), "The server’s portrait");
+    this.serversPicture = await this.api.portrait();
+    this.#showPortrait(this.serversPicture, SERVERS);
   }
 
   #showPortrait(source, name) {
@@ -214,6 +251,7 @@ class Page {
 }
 
 async function open() {
+  watchToken();
   const api = new Api(takeToken());
   try {
     const page = new Page(api, await api.config());

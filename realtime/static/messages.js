@@ -52,6 +52,13 @@ const LOST = {
     text: "Something went wrong there; its log says what.",
     action: "Reconnect",
   },
+  path: {
+    title: "No way for the video",
+    text:
+      "The server answers, but video does not get through to it. A firewall may block its path (UDP). " +
+      "Another network may help; or have the server started with a relay, by its option --ice-server.",
+    action: "Try again",
+  },
   network: {
     title: "Connection lost",
     text: "The server can't be reached any more. Check the network, then reconnect.",

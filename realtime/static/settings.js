@@ -63,6 +63,16 @@ export class Settings extends EventTarget {
     if (output) this.inputs[name].setAttribute("aria-valuetext", output.textContent);
   }
 
+  /** Words under a setting, for eyes and screen readers alike. */
+  #help(input, words) {
+    const help = document.createElement("p");
+    help.id = `${input.id}-help`;
+    help.className = "small";
+    help.textContent = words;
+    input.setAttribute("aria-describedby", help.id);
+    return help;
+  }
+
   #row(name) {
     const { min, max, step } = this.controls[name];
     const [words, help] = WORDS[name] ?? [name.replaceAll("_", " "), ""];
@@ -73,7 +83,6 @@ export class Settings extends EventTarget {
     input.name = name;
     label.htmlFor = input.id;
     label.textContent = words;
-    row.title = help;
     row.className = "setting";
     if (step >= max - min) {
       input.type = "checkbox";
@@ -86,6 +95,7 @@ export class Settings extends EventTarget {
       this.outputs[name] = output;
       row.append(label, output, input);
     }
+    if (help) row.append(this.#help(input, help));
     input.addEventListener("input", () => {
       this.#label(name);
       this.dispatchEvent(new CustomEvent("change", { detail: { [name]: this.#value(name) } }));

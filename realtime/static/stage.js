@@ -1,5 +1,7 @@
 // The stage: the avatar's video, the mirrored self-view, and the words that lie over them.
 
+const FACE_LOST = "Your face is out of sight. The portrait waits for you.";
+
 export class Stage {
   /** parts: {root, avatar, still, self, idle, notice, title, text, action, hint}: elements. */
   constructor(parts) {
@@ -32,7 +34,8 @@ export class Stage {
   }
 
   showFace(found) {
-    this.parts.hint.hidden = found;
+    // Its words come and go, not the element: what is read out is a change of words.
+    this.parts.hint.textContent = found ? "" : FACE_LOST;
   }
 
   /** problem: {title, text, action?} from messages.js. act: what the button does. */
@@ -53,7 +56,7 @@ export class Stage {
     this.parts.avatar.srcObject = null;
     this.parts.self.srcObject = null;
     this.parts.self.hidden = true;
-    this.parts.hint.hidden = true;
+    this.showFace(true);
     this.parts.notice.hidden = true;
     this.#state("idle");
   }

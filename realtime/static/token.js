@@ -13,3 +13,10 @@ export function takeToken(location = window.location, history = window.history, 
   history.replaceState(history.state, "", location.pathname + location.search + (rest ? `#${rest}` : ""));
   return token;
 }
+
+/** Begins anew where somebody opens an address with another token in this tab: the browser itself would load nothing. */
+export function watchToken() {
+  window.addEventListener("hashchange", () => {
+    if (new URLSearchParams(window.location.hash.slice(1)).has("token")) window.location.reload();
+  });
+}

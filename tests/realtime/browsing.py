@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,10 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, ViewportSize
+from playwright.sync_api import Browser, Locator, Page, Playwright, ViewportSize
 
 from realtime.bench import barcode
 from realtime.bench.camera import fit, there_and_back, write_camera
+from realtime.bench.chromium import FLAGS, find_chromium
 from realtime.bench.clips import read_clip
 from realtime.bench.process import Running, served
 
@@ -33,6 +35,50 @@ DESKTOP = ViewportSize(width=1280, height=800)
 PHONE = ViewportSize(width=390, height=844)
 
 Picture = npt.NDArray[np.uint8]  # H×W×3 RGB
+
+# Put into a page before its own scripts. Notes every track that a camera gave, and every peer connection.
+# Where `cameraAsks` is set, a camera is given only once the test has called the call's `allow` or `refuse`.
+WATCHED = """
+  window.tracks = [];
+  window.peers = [];
+  window.prompts = [];
+  window.cameraAsks = false;
+  const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+  navigator.mediaDevices.getUserMedia = async (wishes) => {
+    if (window.cameraAsks) {
+      await new Promise((allow, fail) => {
+        window.prompts.push({ allow, refuse: () => fail(new DOMException("", "NotAllowedError")) });
+      });
+    }
+    const stream = await open(wishes);
+    window.tracks.push(...stream.getTracks());
+    return stream;
+  };
+  window.RTCPeerConnection = class extends window.RTCPeerConnection {
+    constructor(...settings) {
+      super(...settings);
+      window.peers.push(this);
+    }
+  };
+"""
+
+# A function of the page: that many frames of the avatar, one after another, while it can be seen.
+FRAMES = """(count) => new Promise((resolve) => {
+  const video = document.getElementById("avatar");
+  const frames = [];
+  const note = async () => {
+    if (getComputedStyle(video).visibility === "visible") {
+      const canvas = new OffscreenCanvas(video.videoWidth, video.videoHeight);
+      canvas.getContext("2d").drawImage(video, 0, 0);
+      const file = await canvas.convertToBlob({ type: "image/jpeg", quality: 0.95 });
+      const bytes = new Uint8Array(await file.arrayBuffer());
+      frames.push(btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join("")));
+    }
+    if (frames.length < count) video.requestVideoFrameCallback(note);
+    else resolve(frames);
+  };
+  video.requestVideoFrameCallback(note);
+})"""
 
 
 def clip_frames() -> list[Picture]:
@@ -82,6 +128,11 @@ class Visit:
         own = urlsplit(self.address).netloc
         return {urlsplit(url).netloc for url in self.calls if urlsplit(url).scheme != "blob"} - {own}
 
+    @property
+    def offers(self) -> int:
+        """How many sessions the page has asked the server for."""
+        return sum(urlsplit(url).path == "/whip" for url in self.calls)
+
     def button(self, name: str) -> Locator:
         return self.page.get_by_role("button", name=name, exact=True)
 
@@ -92,6 +143,10 @@ class Visit:
     def warns(self, title: str) -> None:
         """Wait until the notice on the stage has that title."""
         self.page.get_by_role("alert").get_by_text(title, exact=True).wait_for()
+
+    def comes_true(self, expression: str) -> None:
+        """Wait until that is so in the page."""
+        until(lambda: bool(self.page.evaluate(expression)), expression)
 
     def start(self) -> None:
         """Press Start and wait until the avatar is there."""
@@ -107,24 +162,21 @@ class Visit:
 
     def avatar(self, count: int) -> list[Picture]:
         """That many frames of the avatar, as the browser shows them one after another."""
-        encoded = self.page.evaluate(
-            """(count) => new Promise((resolve) => {
-              const video = document.getElementById("avatar");
-              const canvas = new OffscreenCanvas(video.videoWidth, video.videoHeight);
-              const frames = [];
-              const note = async () => {
-                canvas.getContext("2d").drawImage(video, 0, 0);
-                const file = await canvas.convertToBlob({ type: "image/jpeg", quality: 0.95 });
-                const bytes = new Uint8Array(await file.arrayBuffer());
-                frames.push(btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join("")));
-                if (frames.length < count) video.requestVideoFrameCallback(note);
-                else resolve(frames);
-              };
-              video.requestVideoFrameCallback(note);
-            })""",
+        return [_picture(text) for text in self.page.evaluate(FRAMES, count)]
+
+    def first_frames(self, count: int) -> list[Picture]:
+        """Press Start; that many frames of the avatar, from when the first one is there."""
+        self.page.evaluate(
+            f"""(count) => {{
+              window.firstFrames = new Promise((resolve) => {{
+                const begin = () => resolve(({FRAMES})(count));
+                document.getElementById("avatar").addEventListener("loadeddata", begin, {{ once: true }});
+              }});
+            }}""",
             count,
         )
-        return [np.asarray(Image.open(io.BytesIO(base64.b64decode(text))).convert("RGB")) for text in encoded]
+        self.button("Start").click()
+        return [_picture(text) for text in self.page.evaluate("window.firstFrames")]
 
     def numbered(self, count: int) -> list[tuple[int, Picture]]:
         """The same with the number of the driving frame that each answers. Frames whose bar code the codec
@@ -133,9 +185,54 @@ class Visit:
         return [(number, picture) for number, picture in frames if number is not None]
 
 
-def visit(browser: Browser, address: str, viewport: ViewportSize = DESKTOP) -> Visit:
-    """Open a server's page in a fresh profile."""
-    return Visit(browser.new_context(viewport=viewport).new_page(), address)
+def visit(
+    browser: Browser, address: str, viewport: ViewportSize = DESKTOP, scripts: Sequence[str] = ()
+) -> Visit:
+    """Open a server's page in a fresh profile. scripts: to run in it before its own."""
+    context = browser.new_context(viewport=viewport)
+    for script in scripts:
+        context.add_init_script(script)
+    return Visit(context.new_page(), address)
+
+
+def launch_with_cameras(playwright: Playwright) -> Browser:
+    """A browser with three cameras, allowed, that show test pictures. The second one's are 16-bit grey, which
+    browsers don't send."""
+    flags = (
+        *FLAGS,
+        "--use-fake-ui-for-media-stream",
+        "--use-fake-device-for-media-stream=device-count=3",
+    )
+    return playwright.chromium.launch(executable_path=find_chromium(), args=flags)
+
+
+def pose_camera(poses: Sequence[Picture]) -> str:
+    """A script that makes the page's camera show the first of these pictures, and after `pose(NUMBER)`
+    another one, for as long as it takes. Each has its number as a bar code."""
+    pictures = []
+    for number, pose in enumerate(poses):
+        picture = fit(pose, *SIZE)
+        barcode.draw(picture, number)
+        file = io.BytesIO()
+        Image.fromarray(picture).save(file, "PNG")
+        pictures.append(f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}")
+    return f"""
+      const pictures = {json.dumps(pictures)}.map((src) => Object.assign(new Image(), {{ src }}));
+      let shown = 0;
+      window.pose = (number) => {{ shown = number; }};
+      navigator.mediaDevices.getUserMedia = async () => {{
+        await Promise.all(pictures.map((picture) => picture.decode()));
+        const canvas = document.createElement("canvas");
+        [canvas.width, canvas.height] = {list(SIZE)};
+        const paint = canvas.getContext("2d");
+        setInterval(() => paint.drawImage(pictures[shown], 0, 0), 100);
+        return canvas.captureStream();
+      }};
+    """
+
+
+def _picture(encoded: str) -> Picture:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB"))
 
 
 def still(address: str) -> Picture:
@@ -149,7 +246,7 @@ def until(happens: Callable[[], bool], what: str) -> None:
     limit = time.monotonic() + PATIENCE_MS / 1e3
     while not happens():
         if time.monotonic() > limit:
-            pytest.fail(f"never {what}")
+            pytest.fail(f"never: {what}")
         time.sleep(0.05)
 
 

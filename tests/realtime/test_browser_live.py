@@ -1,6 +1,7 @@
 """The live measurement itself, for a few seconds: what it measures is there, whatever it comes to."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,17 +21,29 @@ def _needs_chromium() -> None:
         pytest.skip(str(error))
 
 
+def run_until_enough(bench: LiveBench) -> None:
+    """Run, and again for twice as long where too few frames came back in that time."""
+    while True:
+        try:
+            return bench.run()
+        except ValueError as error:
+            if "frames came back" not in str(error) or 1e3 * bench.seconds > browsing.PATIENCE_MS:
+                raise
+        bench = replace(bench, seconds=2 * bench.seconds)
+
+
 @pytest.mark.parametrize("echo", [False, True], ids=["avatar", "echo"])
 def test_a_short_run(echo: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "live.json"
-    LiveBench(
+    bench = LiveBench(
         seconds=4, warm_up=1, fps=15, clip=browsing.CLIP, source=browsing.ASTRONAUT, echo=echo, json=file
-    ).run()
+    )
+    run_until_enough(bench)
     report = json.loads(file.read_text())
     assert 0 < report["p50_ms"] <= report["p95_ms"]
     assert 0 < report["fps"] < 20
     assert 0 <= report["dropped"] < 1
-    assert report["matched"] > 10
+    assert report["matched"] >= 12
     assert report["unread"] <= 0.05 * report["matched"]
     assert bool(report["stages_ms"]) is not echo
     assert "glass to glass, p95" in capsys.readouterr().out
@@ -38,7 +51,7 @@ def test_a_short_run(echo: bool, tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 @pytest.mark.parametrize("size", ["640", "641x480", "bigxsmall"])
 def test_a_size_that_is_none_is_refused(size: str) -> None:
-    with pytest.raises(ValueError, match="WxH"):
+    with pytest.raises(ValueError, match=r"WxH|must be even"):
         LiveBench(size=size, clip=browsing.CLIP).measure()
 
 

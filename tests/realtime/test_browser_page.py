@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from playwright.sync_api import Browser, ViewportSize
+from playwright.sync_api import Browser, ViewportSize, expect
 
 from realtime.bench.process import Running
 from tests.realtime import browsing
@@ -12,6 +12,7 @@ from tests.realtime.browsing import DESKTOP, PHONE, visit
 pytestmark = pytest.mark.browser
 
 SMALL_PHONE = ViewportSize(width=320, height=568)
+LYING_PHONE = ViewportSize(width=844, height=390)
 
 
 def test_nothing_is_complained_about_and_no_other_host_is_called(
@@ -28,7 +29,9 @@ def test_nothing_is_complained_about_and_no_other_host_is_called(
     there.page.context.close()
 
 
-@pytest.mark.parametrize("viewport", [DESKTOP, PHONE, SMALL_PHONE], ids=["desktop", "phone", "small"])
+@pytest.mark.parametrize(
+    "viewport", [DESKTOP, PHONE, SMALL_PHONE, LYING_PHONE], ids=["desktop", "phone", "small", "lying"]
+)
 def test_the_page_fits(browser: Browser, astronaut: Running, viewport: ViewportSize) -> None:
     there = visit(browser, astronaut.address, viewport)
     overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
@@ -41,8 +44,10 @@ def test_the_page_fits(browser: Browser, astronaut: Running, viewport: ViewportS
         assert stage is not None
         assert start is not None
         assert stage["y"] >= 0
+        assert stage["y"] + stage["height"] <= viewport["height"]
         assert start["y"] + start["height"] <= viewport["height"], "no scrolling to the button"
-        assert stage["width"] > 0.45 * viewport["width"], "the avatar is what the page is about"
+        shorter = min(viewport["width"], viewport["height"])
+        assert stage["width"] > 0.7 * shorter, "the avatar is what the page is about"
     assert there.page.locator("#self").is_visible()
     there.page.context.close()
 
@@ -76,11 +81,32 @@ def test_it_works_by_keyboard_alone(browser: Browser, astronaut: Running) -> Non
 
 def test_every_control_has_a_name(browser: Browser, astronaut: Running) -> None:
     there = visit(browser, astronaut.address)
-    for control in there.page.locator("button:visible, select:visible, input:visible").all():
-        name = control.evaluate(
-            "(it) => it.labels?.[0]?.innerText || it.innerText || it.getAttribute('aria-label')"
-        )
-        assert name, control.evaluate("(it) => it.outerHTML")
+    for role in ("button", "combobox", "slider", "checkbox"):
+        every = there.page.get_by_role(role)  # type: ignore[arg-type]  # a role each
+        named = there.page.get_by_role(role, name=re.compile(r"\w"))  # type: ignore[arg-type]
+        assert every.count() == named.count() > 0, role
+    for name in ("Start", "Calibrate", "Choose a picture…", "Reset"):
+        assert there.button(name).count() == 1
+    for name in ("Head", "Expression"):
+        assert there.page.get_by_role("slider", name=name, exact=True).count() == 1
+    assert there.page.get_by_role("combobox", name="Camera", exact=True).count() == 1
+    there.page.context.close()
+
+
+def test_what_helps_is_told_to_everybody(browser: Browser, astronaut: Running) -> None:
+    """Not only to a mouse that hovers."""
+    there = visit(browser, astronaut.address)
+    for control in there.page.locator("#sliders input").all():
+        words = control.get_attribute("aria-describedby")
+        assert words, control.get_attribute("name")
+        assert there.page.locator(f"#{words}").is_visible()
+        expect(control).to_have_accessible_description(re.compile(r"\w \w"))
+    choose = there.button("Choose a picture…")
+    expect(choose).to_have_accessible_description(re.compile("Or drop one anywhere on this page"))
+    there.page.locator("#portrait-file").set_input_files(browsing.CLIP)
+    told = there.page.locator("#portrait-help[aria-live=polite]")
+    told.get_by_text("is not a picture").wait_for()
+    expect(choose).to_have_accessible_description(re.compile("is not a picture"))
     there.page.context.close()
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, Playwright
 
@@ -33,12 +34,15 @@ def ready(server: Running) -> bool:
         return False
 
 
-def metrics(server: Running) -> str:
+def ended(server: Running, reason: str) -> float:
+    """How many of the server's sessions have ended for that reason."""
     request = Request(
         server.address.partition("#")[0] + "metrics", headers={"Authorization": f"Bearer {TOKEN}"}
     )
     with urlopen(request) as answer:
-        return str(answer.read(), "utf-8")
+        rows = str(answer.read(), "utf-8").splitlines()
+    name = f'reenact_sessions_ended_total{{reason="{reason}"}} '
+    return sum(float(row.removeprefix(name)) for row in rows if row.startswith(name))
 
 
 def test_a_full_server_says_so_and_lets_in_once_there_is_room(
@@ -64,10 +68,12 @@ def test_a_page_that_goes_away_frees_its_place(browser: Browser, small_server: R
     there = visit(browser, small_server.address)
     there.start()
     assert not ready(small_server)
+    reasons = ("deleted", "gone", "timeout", "error")
+    before = [ended(small_server, reason) for reason in reasons]
     there.page.goto("about:blank")
     until(lambda: ready(small_server), "a free place")
-    line = next(row for row in metrics(small_server).splitlines() if 'ended_total{reason="deleted"}' in row)
-    assert float(line.split()[-1]) >= 1
+    after = [ended(small_server, reason) for reason in reasons]
+    assert np.subtract(after, before).tolist() == [1, 0, 0, 0], "the page said so, and nobody had to find out"
     there.page.context.close()
 
 
@@ -89,6 +95,13 @@ def test_without_the_token_the_page_says_where_to_get_it(browser: Browser, small
     there = visit(browser, small_server.address.partition("#")[0])
     there.warns("This address is not complete")
     assert there.button("Start").is_disabled()
+
+    # The whole address, opened in the same tab: only its fragment differs.
+    there.page.goto(small_server.address)
+    there.says("Ready")
+    there.start()
+    assert "token" not in there.page.url
+    there.button("Stop").click()
     there.page.context.close()
 
 
@@ -149,6 +162,29 @@ def test_a_camera_that_is_unplugged(browser: Browser, astronaut: Running) -> Non
     there.warns("The camera went away")
     there.button("Start again").click()
     there.page.locator("#stage[data-state=live]").wait_for()
+    there.page.context.close()
+
+
+def test_a_firewall_that_lets_no_media_through(browser: Browser, astronaut: Running) -> None:
+    """Calls work, but no packet of the media's path is taken for what it is."""
+    cut = """
+      window.answered = false;
+      const take = RTCPeerConnection.prototype.setRemoteDescription;
+      RTCPeerConnection.prototype.setRemoteDescription = async function ({ type, sdp }) {
+        await take.call(this, { type, sdp: sdp.replace(/a=ice-pwd:.*/g, `a=ice-pwd:${"x".repeat(24)}`) });
+        window.answered = true;
+      };
+    """
+    there = visit(browser, astronaut.address, scripts=[cut])
+    there.page.clock.install()
+    there.button("Start").click()
+    there.comes_true("answered")
+    there.page.clock.fast_forward(20_000)
+    there.warns("No way for the video")
+    told = there.page.get_by_role("alert").inner_text()
+    assert "firewall" in told
+    assert "--ice-server" in told
+    assert there.button("Try again").is_visible()
     there.page.context.close()
 
 

@@ -5,6 +5,8 @@ import ssl
 from pathlib import Path
 
 import aiohttp
+import cv2
+import numpy as np
 import pytest
 from aiohttp import web
 from cryptography import x509
@@ -60,11 +62,22 @@ def test_bad_files_are_told(content: bytes | None, tmp_path: Path) -> None:
         make_context(f"{file},{file}")
 
 
+def scanned(said: str) -> str:
+    """What a phone reads off the blocks in a terminal's text: each is two cells, one above the other, in the
+    terminal's own ink. Dark terminals are assumed: what has no ink is dark."""
+    cells = {"█": (255, 255), "▀": (255, 0), "▄": (0, 255), " ": (0, 0)}
+    lines = [line for line in said.splitlines() if line and set(line) <= cells.keys()]
+    rows = [[cells[block][half] for block in line] for line in lines for half in (0, 1)]
+    picture = np.kron(np.array(rows, np.uint8), np.ones((8, 8), np.uint8))
+    text, _, _ = cv2.QRCodeDetector().detectAndDecode(picture)
+    return text
+
+
 def test_phones_get_a_code_to_scan(capsys: pytest.CaptureFixture[str]) -> None:
     announce(Settings(source=Path("x"), host="192.0.2.7", tls="self-signed", token="abc"), 8443)
     said = capsys.readouterr().out
     assert "Open https://192.0.2.7:8443/#token=abc\n" in said
-    assert "█" in said or "▀" in said
+    assert scanned(said) == "https://192.0.2.7:8443/#token=abc"
 
 
 def test_without_tls_the_need_for_it_is_told(capsys: pytest.CaptureFixture[str]) -> None:
