@@ -211,8 +211,8 @@ class Motion(nn.Module):
         return parts @ self.shares
 
     def _unpursed(self, source: Tensor, wanted: Tensor) -> Tensor:
-        """B×478: how much of the wanted expression remains, so that no mouth becomes too narrow: to one who was
-        calibrated with a grin, a relaxed mouth is a pursed one.
+        """B×478: how much of the wanted expression remains, so that no mouth becomes too narrow: to one who
+        was calibrated with a grin, a relaxed mouth is a pursed one.
         """
         widths = length(self.reader.placing[-1:] @ torch.stack((source, source + wanted))[..., :2], 3)
         narrowed = (1 - widths[1] / widths[0].clamp_min(1e-6)).clamp_min(0)  # B×1
