@@ -5,7 +5,6 @@ control points of it, because a closing eye would fold it.
 import torch
 from torch import Tensor, nn
 
-from models.face_geometry import length
 from models.warp.codes import EYE, EYE_SPAN, IRIS_SPAN, SIZE, Appearance
 from models.warp.features import EYES, IRISES, Features, Frame, from_upright, to_upright
 from models.warp.layers import Layer, Placed, Window, look_up, patch_units, sample, stretched
@@ -84,7 +83,7 @@ class Eyes(nn.Module):
         iris = appearance.iris.expand(batch, -1, -1, -1, -1).flatten(0, 1)
         white = sample(sclera, place.points * self.units)
         coloured = sample(iris, offset / (radius * IRIS_SPAN))
-        distance = length(offset, 1).unsqueeze(1)
+        distance = torch.hypot(*offset.split(1, 1))  # B×1×K; a norm over the planes is ten times slower
         disc = ((radius - distance) * (at.width / EDGE).unsqueeze(2) + 0.5).clamp(0, 1)
         return torch.lerp(white, coloured, disc)
 
