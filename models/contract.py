@@ -13,7 +13,7 @@ batch-first tensors.
 import abc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -93,6 +93,8 @@ class Spec:
     max_sources: int = 1
     needs_weights: bool = True
     weights_licence: str | None = None  # of the public weights, where there are any
+    sizes: tuple[str, ...] = ("",)  # the variants that the network is built in; the first is the default
+    size: str = ""  # which of them this is about
     appearance: Literal["device", "host"] = (
         "device"  # host: encode_appearance may leave the device and is not exported
     )
@@ -103,16 +105,18 @@ S = TypeVar("S", bound=tuple[Any, ...])  # the network's StructureCode
 
 
 class Reenactor(nn.Module, abc.ABC, Generic[A, S]):
-    """A generator. All but `encode_appearance` and `neutral` are pure tensor functions: static shapes, no
-    `.item()`, no host synchronisation, no randomness. That is what lets them be captured, exported and
-    batched over sessions.
+    """A generator, in one of its `spec.sizes`: the constructor takes a size's name where there are several,
+    and the instance's own `spec` tells what differs.
+
+    All but `encode_appearance` and `neutral` are pure tensor functions: static shapes, no `.item()`, no host
+    synchronisation, no randomness. That is what lets them be captured, exported and batched over sessions.
 
     Laws, which hold for every registered network:
     relative `transfer(n, n, a) == a.structure`; all gains 0 give `a.structure`; `blend` is exact at its ends;
     a batch equals its rows; bf16 never touches points, grids or flows.
     """
 
-    spec: ClassVar[Spec]
+    spec: Spec
 
     @abc.abstractmethod
     def encode_appearance(self, sources: Sequence[Observation]) -> A:
@@ -155,6 +159,13 @@ def map_code(function: Callable[..., Tensor], *codes: T) -> T:
         else:
             fields.append(None if parts[0] is None else function(*parts))
     return type(first)(*fields)
+
+
+def middle(rows: Tensor) -> Tensor:
+    """1×…, float32: the median over the first dimension; of an even number, the mean of the two in the
+    middle."""
+    found: Tensor = rows.float().quantile(0.5, dim=0, keepdim=True)
+    return found
 
 
 def cat_codes(codes: Sequence[T]) -> T:

@@ -25,6 +25,19 @@ def names() -> list[str]:
     return sorted(MODULES | _classes)
 
 
+def make(model: str) -> Reenactor[Any, Any]:
+    """The network of `NAME` or `NAME:SIZE`, its parameters as the constructor leaves them. Raises ValueError,
+    listing what there is, for an unknown name or size."""
+    name, colon, size = model.partition(":")
+    cls = get(name)
+    if not colon:
+        return cls()
+    if size not in cls.spec.sizes or not size:
+        known = ", ".join(f"{name}:{one}" for one in cls.spec.sizes if one) or f"only {name} itself"
+        raise ValueError(f"unknown size {size!r} of model {name}; known: {known}")
+    return cls(size)
+
+
 def get(name: str) -> type[Reenactor[Any, Any]]:
     """The class of that name. Raises ValueError, listing the known names, for any other."""
     if name not in _classes:

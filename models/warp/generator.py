@@ -10,7 +10,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.contract import LANDMARKS, Controls, CropRule, Observation, Reenactor, Spec, cat_codes, map_code
+from models.contract import (
+    LANDMARKS,
+    Controls,
+    CropRule,
+    Observation,
+    Reenactor,
+    Spec,
+    cat_codes,
+    map_code,
+    middle,
+)
 from models.face_geometry import rigid_fit
 from models.registry import register
 from models.warp import portrait
@@ -141,18 +151,18 @@ class Warp(Reenactor[Appearance, Structure]):
             raise ValueError("a neutral pose needs at least one code")
         every = cat_codes(codes)
         rigid = self.motion.rigid
-        middle = every.points.mean(0, keepdim=True)
+        mean = every.points.mean(0, keepdim=True)
         scale, rotation, shift = rigid_fit(
-            every.points[:, rigid], middle.expand(len(every.points), -1, -1)[:, rigid]
+            every.points[:, rigid], mean.expand(len(every.points), -1, -1)[:, rigid]
         )
         aligned = scale.view(-1, 1, 1) * every.points @ rotation.transpose(1, 2) + shift.unsqueeze(1)
-        points = _middle(aligned)
+        points = middle(aligned)
         closed = self.motion.closed(points)
         return Structure(
             points=closed,
             head=every.head[:1],
-            shade=_middle(every.shade),
-            skin=_middle(every.skin),
+            shade=middle(every.shade),
+            skin=middle(every.skin),
             mouth=every.mouth[:1],  # nobody looks at it
             opened=every.opened[:1],
             opening=points - closed,
@@ -226,12 +236,6 @@ def _box(field: Tensor, side: int) -> Tensor:
     wide = F.pad(field, (side // 2,) * 4, mode="replicate")
     rows = reduce(torch.add, (wide[:, :, i : i + field.shape[2]] for i in range(side)))
     return reduce(torch.add, (rows[..., i : i + field.shape[3]] for i in range(side))) / side**2
-
-
-def _middle(rows: Tensor) -> Tensor:
-    """1×…: the median over the first dimension; of an even number, the mean of the two in the middle."""
-    middle: Tensor = rows.float().quantile(0.5, dim=0, keepdim=True)
-    return middle
 
 
 def _determinant(linear: Tensor) -> Tensor:
