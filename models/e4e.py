@@ -1,6 +1,6 @@
-"""The encoders of e4e (Tov et al., *Designing an Encoder for StyleGAN Image Manipulation*) and pSp (Richardson
-et al., *Encoding in Style*): a picture's W+ code from three levels of an improved ResNet with squeeze and
-excitation.
+"""The encoders of e4e (Tov et al., *Designing an Encoder for StyleGAN Image Manipulation*) and pSp
+(Richardson et al., *Encoding in Style*): a picture's W+ code from three levels of an improved ResNet with
+squeeze and excitation.
 
 The two share all their parameters, named as in e4e's public code; they differ in what the rows of the code
 mean.

@@ -232,9 +232,9 @@ class AdaIN(nn.Module):
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
         """code: B×K."""
         shared = F.relu(self.shared(code))
-        mean, deviation = self.mean(shared), 1 + self.deviation(shared)
-        normal = F.instance_norm(x)
-        return normal * deviation.unsqueeze(2).unsqueeze(3) + mean.unsqueeze(2).unsqueeze(3)
+        mean: Tensor = self.mean(shared).unsqueeze(2).unsqueeze(3)
+        deviation: Tensor = 1 + self.deviation(shared).unsqueeze(2).unsqueeze(3)
+        return torch.addcmul(mean, F.instance_norm(x), deviation)
 
 
 class SelfAttention(nn.Module):
@@ -291,6 +291,6 @@ def flow_warp(x: Tensor, flow: Tensor) -> Tensor:
     """B×C×H×W: each pixel taken from `flow` away in x; its border is repeated outside. flow: B×2×H×W, x
     before y, in halves of the picture's width and height; it stays float32 whatever x is.
     """
-    grid = (identity_grid(*flow.shape[2:], like=flow) + flow.float()).permute(0, 2, 3, 1)
+    grid = (identity_grid(flow.shape[2], flow.shape[3], flow) + flow.float()).permute(0, 2, 3, 1)
     warped = F.grid_sample(x.float(), grid, align_corners=False, padding_mode="border")
     return warped.to(x.dtype)
