@@ -25,17 +25,22 @@ def names() -> list[str]:
     return sorted(MODULES | _classes)
 
 
+def parse(model: str) -> tuple[type[Reenactor[Any, Any]], str]:
+    """The class of `NAME` or `NAME:SIZE`, and the size; "" where none is named. Raises ValueError, listing
+    what there is, for an unknown name or size."""
+    name, colon, size = model.partition(":")
+    cls = get(name)
+    if colon and (size not in cls.spec.sizes or not size):
+        known = ", ".join(f"{name}:{one}" for one in cls.spec.sizes if one) or f"only {name} itself"
+        raise ValueError(f"unknown size {size!r} of model {name}; known: {known}")
+    return cls, size
+
+
 def make(model: str) -> Reenactor[Any, Any]:
     """The network of `NAME` or `NAME:SIZE`, its parameters as the constructor leaves them. Raises ValueError,
     listing what there is, for an unknown name or size."""
-    name, colon, size = model.partition(":")
-    cls = get(name)
-    if not colon:
-        return cls()
-    if size not in cls.spec.sizes or not size:
-        known = ", ".join(f"{name}:{one}" for one in cls.spec.sizes if one) or f"only {name} itself"
-        raise ValueError(f"unknown size {size!r} of model {name}; known: {known}")
-    return cls(size)
+    cls, size = parse(model)
+    return cls(size) if size else cls()
 
 
 def get(name: str) -> type[Reenactor[Any, Any]]:
