@@ -2,7 +2,7 @@
 of StyleGAN*, configuration F).
 
 Parameters are named as in the public PyTorch re-implementation by rosinality, whose files load by key;
-NVlabs' files load through `models.weights`. Pictures are in [−1, 1] here, as in training.
+NVlabs' files load through `models.public_weights`. Pictures are in [−1, 1] here, as in training.
 
 L = 2·log2(size) − 2 is the number of styles of a picture: one for every convolution, and a last one for the
 last RGB layer; the others take the style of the convolution that follows them.

@@ -11,8 +11,8 @@ and the SHA-256 of all tensors. What does not fit is refused before anything of 
 import hashlib
 import json
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,8 @@ def save(network: Network, path: str | Path) -> None:
         key: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
         for key, tensor in network.state_dict().items()
     }
-    _check_finite(path, tensors)
+    with naming(path):
+        check_finite(tensors)
     spec = network.spec
     values = (str(VERSION), spec.name, spec.size, json.dumps(_crops(spec)), digest(tensors))
     header = {"format": "pt", **dict(zip(FIELDS, values, strict=True))}
@@ -101,26 +102,36 @@ def load(path: str | Path, network: Network | str | None = None) -> Network:
     path = Path(path)
     if isinstance(network, str):
         registry.parse(network)
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            model = _whose(path, header, network)
-            target = network if isinstance(network, Reenactor) else seeded(model)
-            _check_crops(path, header, target.spec)
-            expected = target.state_dict()
-            check_keys(path, file.keys(), expected, f"model {model}")
-            tensors = {key: file.get_tensor(key) for key in expected}
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path}: {_trouble(path, error)}") from None
-    check_tensors(path, tensors, expected, f"model {model}")
-    if (found := digest(tensors)) != header["sha256"]:
-        raise ValueError(
-            f"{path}: damaged: the SHA-256 of its tensors is {found[:12]}…, expected "
-            f"{header['sha256'][:12]}… by its header"
-        )
-    _check_finite(path, tensors)
+    with naming(path):
+        try:
+            with safe_open(path, framework="pt") as file:
+                header = file.metadata() or {}
+                model = _whose(header, network)
+                target = network if isinstance(network, Reenactor) else seeded(model)
+                _check_crops(header, target.spec)
+                expected = target.state_dict()
+                check_keys(file.keys(), expected, f"model {model}")
+                tensors = {key: file.get_tensor(key) for key in expected}
+        except (SafetensorError, OSError) as error:
+            raise ValueError(_trouble(path, error)) from None
+        check_shapes(tensors, expected, f"model {model}")
+        if (found := digest(tensors)) != header["sha256"]:
+            raise ValueError(
+                f"damaged: the SHA-256 of its tensors is {found[:12]}…, expected {header['sha256'][:12]}…, "
+                "as its header says"
+            )
+        check_finite(tensors)
     target.load_state_dict(tensors)
     return target
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Put the file's name before what a ValueError says."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:
@@ -139,65 +150,63 @@ def described(tensor: Tensor) -> str:
     return f"{shape} {str(tensor.dtype).removeprefix('torch.')}"
 
 
-def check_keys(path: Path, found: Any, expected: Mapping[str, Tensor], whose: str) -> None:
-    """Raises ValueError, naming the first, where keys are missing or too many. found: an iterable of keys."""
+def check_keys(found: Iterable[str], expected: Mapping[str, Tensor], whose: str) -> None:
+    """Raises ValueError, naming the first, where keys are missing or too many."""
     there = set(found)
     if missing := [key for key in expected if key not in there]:
-        wanted = described(expected[missing[0]])
         raise ValueError(
-            f"{path}: {missing[0]}{_more(missing)} missing; {whose} expects {wanted} under that key"
+            f"{_counted(missing)} missing; {whose} expects {described(expected[missing[0]])} under that key"
         )
     if extra := sorted(there - expected.keys()):
-        raise ValueError(f"{path}: {extra[0][:200]}{_more(extra)} unexpected: {whose} has no such key")
+        raise ValueError(f"{_counted(extra)} unexpected: {whose} expects no such key")
 
 
-def check_tensors(
-    path: Path, found: Mapping[str, Tensor], expected: Mapping[str, Tensor], whose: str
-) -> None:
+def check_shapes(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], whose: str) -> None:
     """Raises ValueError, naming the first key, where a tensor has another shape or type than expected."""
     for key, tensor in expected.items():
         if found[key].shape != tensor.shape or found[key].dtype != tensor.dtype:
-            raise ValueError(f"{path}: {key} is {described(found[key])}; {whose} expects {described(tensor)}")
+            raise ValueError(f"{key} is {described(found[key])}; {whose} expects {described(tensor)}")
 
 
-def _check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def check_finite(tensors: Mapping[str, Tensor]) -> None:
+    """Raises ValueError, naming the first key, where a number is not finite."""
     for key, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
-            raise ValueError(f"{path}: {key} holds NaN or infinite numbers; expected are finite ones")
+            raise ValueError(f"{key} holds NaN or infinite numbers; expected are finite ones")
 
 
-def _more(keys: list[str]) -> str:
-    return " is" if len(keys) == 1 else f" and {len(keys) - 1} more are"
+def _counted(keys: list[str]) -> str:
+    first = ascii(keys[0][:120])[1:-1]  # a file may hold anything
+    return f"{first} is" if len(keys) == 1 else f"{first} and {len(keys) - 1} more are"
 
 
-def _whose(path: Path, header: Mapping[str, str], network: Network | str | None) -> str:
+def _whose(header: Mapping[str, str], network: Network | str | None) -> str:
     """`NAME` or `NAME:SIZE` of the file's weights, which are `network`'s."""
     version = header.get("version", "")
     if version.isdecimal() and int(version) > VERSION:
         raise ValueError(
-            f"{path}: written by a newer version of this program (format {version[:9]}; expected at most "
-            f"{VERSION})"
+            f"written by a newer version of this program (format {version[:9]}; expected at most {VERSION})"
         )
     if absent := [field for field in FIELDS if field not in header]:
         raise ValueError(
-            f"{path}: not this program's weights: its header has no {absent[0]!r}; expected a file that "
+            f"not this program's weights: its header has no {absent[0]!r}; expected a file that "
             "models.weights wrote"
         )
     name, size = header["name"], header["size"]
     if name not in registry.names():
         raise ValueError(
-            f"{path}: weights of {name[:40]!r}; expected one of the models {', '.join(registry.names())}"
+            f"weights of {name[:40]!r}; expected one of the models {', '.join(registry.names())}"
         )
     sizes = registry.get(name).spec.sizes
     if size not in sizes:
         raise ValueError(
-            f"{path}: weights of an unknown size {size[:40]!r} of model {name}; expected one of "
+            f"weights of an unknown size {size[:40]!r} of model {name}; expected one of "
             f"{', '.join(repr(one) for one in sizes)}"
         )
     wanted = _label(network.spec.name, network.spec.size) if isinstance(network, Reenactor) else network
     model = _label(name, size)
     if wanted is not None and wanted not in (name, model):
-        raise ValueError(f"{path}: weights of model {model}; expected those of {wanted}")
+        raise ValueError(f"weights of model {model}; expected those of {wanted}")
     return model
 
 
@@ -210,18 +219,18 @@ def _crops(spec: Spec) -> Any:
     return json.loads(json.dumps({"source": asdict(spec.source), "driving": asdict(spec.driving)}))
 
 
-def _check_crops(path: Path, header: Mapping[str, str], spec: Spec) -> None:
+def _check_crops(header: Mapping[str, str], spec: Spec) -> None:
     try:
         crops = json.loads(header["spec"])
         # A field that the file doesn't know yet had what is now its default.
         trained = {side: UNSAID | crops[side] for side in ("source", "driving")}
     except (ValueError, TypeError, LookupError, RecursionError):
-        raise ValueError(f"{path}: its header's 'spec' can't be read; expected the two crops") from None
+        raise ValueError("its header's 'spec' can't be read; expected the two crops") from None
     for side, rule in _crops(spec).items():
         for name in rule | trained[side]:
             if (found := trained[side].get(name)) != rule.get(name):
                 raise ValueError(
-                    f"{path}: trained with a {side} crop whose {name} is {found}; model {spec.name} expects "
+                    f"trained with a {side} crop whose {name} is {found}; model {spec.name} expects "
                     f"{rule.get(name)}"
                 )
 

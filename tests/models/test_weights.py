@@ -137,7 +137,7 @@ def test_weights_that_could_not_be_loaded_are_not_written(network: Tiny, tmp_pat
     [
         ({"features__weight": None}, f"{KEY} is missing; model tiny:wide expects 16×3×3×3 float32"),
         ({"features__weight": None, "features__bias": None}, f"{KEY} and 1 more are missing"),
-        ({"other__bias": torch.zeros(3)}, "other.bias is unexpected: model tiny:wide has no such key"),
+        ({"other__bias": torch.zeros(3)}, "other.bias is unexpected: model tiny:wide expects no such key"),
         ({"features__weight": torch.zeros(16, 3, 3)}, f"{KEY} is 16×3×3 float32; model tiny:wide expects"),
         ({"features__weight": torch.zeros(16, 3, 3, 3).half()}, f"{KEY} is 16×3×3×3 float16; model"),
         ({"features__bias": torch.full((16,), torch.nan)}, "features.bias holds NaN or infinite numbers"),
