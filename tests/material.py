@@ -58,3 +58,11 @@ def shared(name: str) -> Path:
             f"needs {name} of the wider collection; set REENACT_SHARED to the folder that holds media/"
         )
     return path
+
+
+def shared_folder(name: str) -> Path:
+    """A folder under $REENACT_SHARED or ../shared; skips without."""
+    path = Path(os.environ.get("REENACT_SHARED", Path(__file__).parents[2] / "shared")) / name
+    if not path.is_dir():
+        pytest.skip(f"needs the folder {name}; set REENACT_SHARED to the folder that holds it")
+    return path
