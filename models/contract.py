@@ -68,8 +68,9 @@ class CropRule:
     shift: tuple[float, float] = (
         0.0,
         0.0,
-    )  # of the square's centre from the box's, in box sides; y points down
+    )  # of the square's centre from the box's, or from the landmark `centre`, in box sides; y points down
     anchors: tuple[int, ...] = ()  # landmark indices that span the box; empty: all
+    centre: int | None = None  # index of the landmark on which the square is centred; None: the box's middle
     upright: bool = False  # turn the crop so that the eyes are level
     inside: bool = False  # keep the square on whole pixels and, where it fits, inside the picture
     min_scale: float = (

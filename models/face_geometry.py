@@ -63,6 +63,27 @@ IRIS_LEFT = (468, 469, 470, 471, 472)  # centre, then four of the rim
 IRIS_RIGHT = (473, 474, 475, 476, 477)
 EYE_CORNERS = (33, 133, 362, 263)  # outer left, inner left, inner right, outer right
 
+# The 68 points of iBUG's 300-W and 300-VW annotations, as landmarks of the mesh. The mesh has no exact
+# counterpart of the contour: its points are those of FACE_OVAL, from the level of the eyes down to the chin,
+# that lie nearest to equal eighths of that line in the mean face. The other points that iBUG spaces evenly
+# (nose bridge, lips) are chosen likewise between their ends.
+LANDMARKS_68 = (
+    127, 234, 93, 58, 172, 136, 149, 176, 152,  # 0…8 contour, from the left to the chin
+    400, 378, 365, 397, 288, 323, 454, 356,  # 9…16 from there to the right
+    70, 63, 105, 66, 107, 336, 296, 334, 293, 300,  # 17…26 brows, left to right
+    168, 197, 195, 4, 98, 97, 2, 326, 327,  # 27…30 nose bridge to tip, 31…35 its base
+    33, 160, 158, 133, 153, 144,  # 36…41 left eye: outer corner, upper lid, inner corner, lower lid
+    362, 385, 387, 263, 373, 380,  # 42…47 right eye: inner corner, upper lid, outer corner, lower lid
+    61, 39, 37, 0, 267, 269, 291, 321, 314, 17, 84, 91,  # 48…59 lips' outer edge, left corner and upper first
+    78, 81, 13, 311, 308, 402, 14, 178,  # 60…67 lips' inner edge, likewise
+)  # fmt: skip
+# Which of the 68 each of them is in a mirror.
+FLIP_68 = (
+    *range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, *range(35, 30, -1),
+    45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,
+    54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65,
+)  # fmt: skip
+
 
 # Horn's matrix (4×4, row by row) as a linear map of the sums xx, xy, xz, yx, …, zz over two sets of points.
 HORN = (
@@ -215,7 +236,8 @@ def crop_to_frame(points: npt.NDArray[np.floating[Any]], rule: CropRule, width: 
     low, high = local.min(0), local.max(0)
     box = float((high - low).max())
     side = rule.scale * box
-    centre = axes @ ((low + high) / 2 + np.asarray(rule.shift) * box)
+    middle = (low + high) / 2 if rule.centre is None else xy[rule.centre] @ axes
+    centre = axes @ (middle + np.asarray(rule.shift) * box)
     corner = centre - axes @ np.full(2, side / 2)
     if rule.inside:
         side = float(max(round(min(side, width, height)), round(rule.min_scale * box), 1))

@@ -1,5 +1,7 @@
 """Geometry of a face, on random heads and pictures."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,8 @@ from models.face_geometry import (
     EYE_LEFT,
     EYE_RIGHT,
     FACE_OVAL,
+    FLIP_68,
+    LANDMARKS_68,
     LIP_LOWER,
     LIP_UPPER,
     LIPS_INNER,
@@ -24,6 +28,7 @@ from models.face_geometry import (
     rotation_power,
     to_crop_units,
 )
+from tests.material import TRACKS, track
 
 seeds = st.integers(0, 2**32 - 1)
 angles = st.floats(-np.pi, np.pi)
@@ -230,3 +235,80 @@ def test_outlines_name_points_of_the_mesh_once(outline: tuple[int, ...]) -> None
 def test_the_lips_edges_meet_at_the_corners_and_make_up_the_inner_outline() -> None:
     assert (LIP_UPPER[0], LIP_UPPER[-1]) == (LIP_LOWER[0], LIP_LOWER[-1])
     assert set(LIP_UPPER) | set(LIP_LOWER) == set(LIPS_INNER)
+
+
+def test_a_crop_may_be_centred_on_a_landmark() -> None:
+    points = landmarks(3, 640, 480)
+    for upright in (False, True):
+        rule = CropRule(256, 2.0, centre=168, upright=upright)
+        to_frame = crop_to_frame(points, rule, 640, 480)
+        assert to_crop_units(points, to_frame)[168, :2] == pytest.approx([0.5, 0.5], abs=1e-9)
+        plain = crop_to_frame(points, CropRule(256, 2.0, upright=upright), 640, 480)
+        assert to_frame[:, :2] == pytest.approx(plain[:, :2], abs=1e-9)
+        lower = crop_to_frame(points, CropRule(256, 2.0, (0.0, 0.2), centre=168, upright=upright), 640, 480)
+        # The square went down by a fifth of the box, half its side: the landmark is that much higher in it.
+        assert to_crop_units(points, lower)[168, :2] == pytest.approx([0.5, 0.4], abs=1e-9)
+
+
+def mean_face() -> np.ndarray:
+    """478×3, symmetric."""
+    with np.load(Path(face_geometry.__file__).parent / "mean_face.npz") as file:
+        return np.asarray(file["points"], np.float64)
+
+
+def test_the_68_points_are_those_of_a_mirror_image_renamed() -> None:
+    assert len(set(LANDMARKS_68)) == len(LANDMARKS_68) == len(FLIP_68) == 68
+    assert all(0 <= index < 468 for index in LANDMARKS_68)
+    assert [FLIP_68[other] for other in FLIP_68] == list(range(68))
+    points = mean_face()[list(LANDMARKS_68)]
+    assert points[list(FLIP_68)] == pytest.approx(points * [-1, 1, 1], abs=0.01)
+
+
+def test_the_contour_of_the_68_lies_at_eighths_of_the_ovals_halves() -> None:
+    """From the level of the eyes to the chin."""
+    face = mean_face()[:, :2]
+    half = FACE_OVAL[FACE_OVAL.index(152) : FACE_OVAL.index(127) + 1][::-1]
+    steps = np.linalg.norm(np.diff(face[list(half)], axis=0), axis=1)
+    along = np.concatenate([[0], np.cumsum(steps)]) / steps.sum() * 8
+    assert [half[np.abs(along - eighth).argmin()] for eighth in range(9)] == list(LANDMARKS_68[:9])
+    assert set(LANDMARKS_68[:17]) <= set(FACE_OVAL)
+
+
+@pytest.mark.parametrize("clip", TRACKS)
+def test_the_68_points_lie_where_ibugs_do(clip: str) -> None:
+    """In every frame of a real face, seen upright: x to the right, y down."""
+    points = track(clip).points[:, list(LANDMARKS_68), :2]
+    across = points[:, 45] - points[:, 36]
+    across /= np.linalg.norm(across, axis=1, keepdims=True)
+    down = across[:, ::-1] * [-1, 1]
+    from_bridge = points - points[:, 28:29]
+    x, y = (np.einsum("fpi,fi->fp", from_bridge, axis) for axis in (across, down))
+
+    slack = 0.03 * np.ptp(x, axis=1)
+
+    contour = np.unwrap(np.arctan2(y[:, :17], x[:, :17]), axis=1)
+    assert (np.diff(contour, axis=1) < 0).all(), "the contour runs around the face, left to right"
+    assert (y[:, 8] > y[:, 6]).all()
+    assert (y[:, 8] > y[:, 10]).all()
+    assert (y[:, 8] > y[:, 57]).all(), "the chin is below the lips"
+    for brow, eye in ((range(17, 22), range(36, 42)), (range(22, 27), range(42, 48))):
+        assert (y[:, eye].mean(1) > y[:, brow].max(1)).all(), "eyes are below brows"
+        assert (x[:, eye].min(1) > x[:, brow].min(1) - slack).all(), "and between their ends"
+        assert (x[:, eye].max(1) < x[:, brow].max(1) + slack).all()
+        assert (np.diff(x[:, brow], axis=1) > 0).all(), "brows run left to right"
+    assert (x[:, 21] < x[:, 22]).all()
+    for upper, lower in ((37, 41), (38, 40), (43, 47), (44, 46)):
+        assert (y[:, upper] < y[:, lower]).all(), "upper lids are above lower ones"
+    for first, second in ((36, 39), (39, 42), (42, 45), (48, 54), (60, 64), (31, 35)):
+        assert (x[:, first] < x[:, second]).all()
+    assert (np.diff(y[:, 27:31], axis=1) > 0).all(), "the bridge runs down to the tip"
+    assert (y[:, 33] > y[:, 30]).all(), "whose base lies below it"
+    assert (np.diff(x[:, 31:36], axis=1) > 0).all()
+    assert (y[:, 51] > y[:, 33]).all()
+    assert (np.diff(x[:, 48:55], axis=1) > 0).all(), "lips run left to right above"
+    assert (np.diff(x[:, 54:60], axis=1) < 0).all(), "and right to left below"
+    assert (np.diff(x[:, 60:65], axis=1) > 0).all()
+    assert (np.diff(x[:, 64:68], axis=1) < 0).all()
+    for outer, inner in ((51, 62), (66, 57)):
+        assert (y[:, outer] < y[:, inner]).all(), "lips have a thickness"
+    assert (y[:, 62] <= y[:, 66] + slack).all()
