@@ -16,9 +16,10 @@ from models.layers import EqualLinear
 from models.stylegan2 import STYLE
 
 SIZE = 256  # side of the pictures that the encoders see
-UNITS = ((64, 3), (128, 4), (256, 14), (512, 3))  # width and number of units of each stage; the first halves
+# Width, as a fraction of a style's, and number of units of each stage; the first of a stage halves the size.
+UNITS = ((1 / 8, 3), (1 / 4, 4), (1 / 2, 14), (1, 3))
 TAPS = (6, 20, 23)  # the units whose output the heads look at: 64², 32² and 16² of a 256² picture
-HEADS = ((3, 16), (7, 32), (None, 64))  # up to which row a head looks at which size
+HEADS = ((3, 16), (7, 8), (None, 4))  # up to which row a head looks at features that many times smaller
 SLOPE = 0.01
 
 
@@ -27,8 +28,9 @@ class SqueezeExcite(nn.Module):
 
     def __init__(self, channels: int, ratio: int = 16) -> None:
         super().__init__()
-        self.fc1 = nn.Conv2d(channels, channels // ratio, 1, bias=False)
-        self.fc2 = nn.Conv2d(channels // ratio, channels, 1, bias=False)
+        inner = max(channels // ratio, 1)
+        self.fc1 = nn.Conv2d(channels, inner, 1, bias=False)
+        self.fc2 = nn.Conv2d(inner, channels, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         mean = x.mean((2, 3), keepdim=True)
@@ -63,14 +65,14 @@ class Unit(nn.Module):
 class Head(nn.Module):
     """One row of the code from features of `side` pixels a side."""
 
-    def __init__(self, side: int) -> None:
+    def __init__(self, side: int, style: int) -> None:
         super().__init__()
         parts: list[nn.Module] = []
         while side > 1:
-            parts += [nn.Conv2d(STYLE, STYLE, 3, 2, 1), nn.LeakyReLU(SLOPE)]
+            parts += [nn.Conv2d(style, style, 3, 2, 1), nn.LeakyReLU(SLOPE)]
             side //= 2
         self.convs = nn.Sequential(*parts)
-        self.linear = EqualLinear(STYLE, STYLE)
+        self.linear = EqualLinear(style, style)
 
     def forward(self, x: Tensor) -> Tensor:
         return cast(Tensor, self.linear(self.convs(x).flatten(1)))
@@ -80,28 +82,29 @@ class Encoder(nn.Module):
     """rows: L of the generator, 18 for one of 1024 pixels, 14 for 256.
 
     relative: e4e's meaning of the rows, each a difference from the first; otherwise pSp's, each the row
-    itself.
+    itself. side: of the pictures, a power of two from 32 on. style: width of the code, a multiple of 8.
     """
 
-    def __init__(self, rows: int, relative: bool = True) -> None:
+    def __init__(self, rows: int, relative: bool = True, side: int = SIZE, style: int = STYLE) -> None:
         super().__init__()
         self.relative = relative
+        first, second, third, _ = widths = [round(style * share) for share, _ in UNITS]
         self.input_layer = nn.Sequential(
-            nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.PReLU(64)
+            nn.Conv2d(3, first, 3, 1, 1, bias=False), nn.BatchNorm2d(first), nn.PReLU(first)
         )
         units: list[nn.Module] = []
-        inputs = 64
-        for outputs, count in UNITS:
+        inputs = first
+        for outputs, (_, count) in zip(widths, UNITS, strict=True):
             for index in range(count):
                 units.append(Unit(inputs, outputs, 2 if index == 0 else 1))
                 inputs = outputs
         self.body = nn.Sequential(*units)
-        self.styles = nn.ModuleList(Head(_side_of(row)) for row in range(rows))
-        self.latlayer1 = nn.Conv2d(256, STYLE, 1)
-        self.latlayer2 = nn.Conv2d(128, STYLE, 1)
+        self.styles = nn.ModuleList(Head(side // _shrinking(row), style) for row in range(rows))
+        self.latlayer1 = nn.Conv2d(third, style, 1)
+        self.latlayer2 = nn.Conv2d(second, style, 1)
 
     def forward(self, picture: Tensor) -> Tensor:
-        """B×L×512, to which the caller adds the mean w. picture: B×3×256×256 in [−1, 1]."""
+        """B×L×style, to which the caller adds the mean w. picture: B×3×side×side in [−1, 1]."""
         x, taps = self.input_layer(picture), []
         for index, unit in enumerate(self.body):
             x = unit(x)
@@ -110,17 +113,17 @@ class Encoder(nn.Module):
         fine, middle, coarse = taps
         middle = _enlarged(coarse, middle) + self.latlayer1(middle)
         fine = _enlarged(middle, fine) + self.latlayer2(fine)
-        by_side = {16: coarse, 32: middle, 64: fine}
-        rows = [head(by_side[_side_of(row)]) for row, head in enumerate(self.styles)]
+        levels = {16: coarse, 8: middle, 4: fine}
+        rows = [head(levels[_shrinking(row)]) for row, head in enumerate(self.styles)]
         code = torch.stack(rows, 1)
         if self.relative:
             code = torch.cat((code[:, :1], code[:, :1] + code[:, 1:]), 1)
         return code
 
 
-def _side_of(row: int) -> int:
-    """The side of the features that the head of a row looks at."""
-    return next(side for last, side in HEADS if last is None or row < last)
+def _shrinking(row: int) -> int:
+    """How many times smaller than the picture the features are that the head of a row looks at."""
+    return next(times for last, times in HEADS if last is None or row < last)
 
 
 def _enlarged(x: Tensor, like: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ class Constant(nn.Module):
         self.input = nn.Parameter(torch.randn(1, channels, 4, 4))
 
     def forward(self, batch: int) -> Tensor:
-        return self.input.expand(batch, -1, -1, -1)
+        return self.input.repeat(batch, 1, 1, 1)
 
 
 class Noises(nn.Module):
