@@ -69,11 +69,12 @@ class Description:
             for call, macs in layer.macs.items():
                 into.macs[call] = into.macs.get(call, 0) + macs
             into.outputs |= layer.outputs
-        return Description(self.model, tuple(merged.values()), self.appearance_bytes, self.structure_bytes)
+        layers = tuple(merged.values())
+        return Description(self.model, layers, self.appearance_bytes, self.structure_bytes)
 
 
 def describe(model: str) -> Description:
-    """Build `NAME` or `NAME:SIZE` with random weights and measure it. Raises ValueError where it is unknown."""
+    """Build `NAME` or `NAME:SIZE` with random weights and measure it. Raises ValueError for unknown ones."""
     network = weights.seeded(model).eval()
     meter = Meter(network)
     spec = network.spec

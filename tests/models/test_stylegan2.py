@@ -1,4 +1,4 @@
-"""StyleGAN2 and the encoders of e4e and pSp: what their papers say, and the originals' numbers."""
+"""StyleGAN2 and the encoders of e4e and pSp: what their papers say."""
 
 from typing import Any
 
@@ -24,15 +24,6 @@ def generator() -> Generator:
 
 def codes(count: int, rows: int = styles(32)) -> Tensor:
     return torch.randn(count, rows, STYLE, generator=torch.Generator().manual_seed(1))
-
-
-def test_the_outputs_and_taps_are_the_originals() -> None:
-    """Within the tolerances that the fixtures state, through the originals' own key names."""
-    folder = shared_folder("golden/public")
-    found = parity.rows(folder)
-    assert {name.partition(":")[0] for name, *_ in found} == set(parity.NETS)
-    assert len(found) > 25
-    assert [row for row in found if not row[1]] == []
 
 
 def test_a_wrong_slope_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
