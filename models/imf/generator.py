@@ -126,9 +126,7 @@ class Imf(Reenactor[Appearance, Structure]):
     def transfer(
         self, structure: Structure, neutral: Structure, appearance: Appearance, controls: Controls
     ) -> Structure:
-        return Structure(
-            transferred(structure.token, neutral.token, appearance.structure.token, controls)
-        )
+        return Structure(transferred(structure.token, neutral.token, appearance.structure.token, controls))
 
     def decode(self, appearance: Appearance, structure: Structure) -> tuple[Tensor, Tensor]:
         rgb = self.frame(self.aligned(appearance, structure)).float()
