@@ -294,3 +294,10 @@ def flow_warp(x: Tensor, flow: Tensor) -> Tensor:
     grid = (identity_grid(flow.shape[2], flow.shape[3], flow) + flow.float()).permute(0, 2, 3, 1)
     warped = F.grid_sample(x.float(), grid, align_corners=False, padding_mode="border")
     return warped.to(x.dtype)
+
+
+def faded_border(size: int, share: float = 0.03) -> Tensor:
+    """1×1×size×size: one inside, falling to nought over `share` of the side at the border."""
+    ramp = (torch.arange(size) + 0.5) / (share * size)
+    line = torch.minimum(ramp, ramp.flip(0)).clamp(max=1)
+    return torch.minimum(line.view(1, -1), line.view(-1, 1))[None, None]

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from models.contract import Reenactor
 
-MODULES = {"warp": "models.warp", "imf": "models.imf"}
+MODULES = {"warp": "models.warp", "imf": "models.imf", "landmark_gan": "models.landmark_gan"}
 """Name → the module that defines it, so that asking for one network imports one network."""
 
 _classes: dict[str, type[Reenactor[Any, Any]]] = {}
