@@ -78,6 +78,11 @@ def planar(points: Tensor) -> Tensor:
     return points[..., :2].transpose(1, 2)
 
 
+def parts(joined: Tensor, count: int) -> tuple[Tensor, ...]:
+    """The batches of one size that were joined to one. Unlike `chunk`, this can be exported for any size."""
+    return joined.unflatten(0, (count, -1)).unbind()
+
+
 def heights(lines: Tensor, x: Tensor) -> Tensor:
     """N×L×K: the y of L polylines (N×2×L×J, from left to right) at x (N×K or 1×K).
 

@@ -187,7 +187,7 @@ class Warp(Reenactor[Appearance, Structure]):
             points=moved.points,
             head=moved.head,
             shade=source.shade + amount * self.shading.change(structure, neutral, unlike),
-            skin=source.skin.expand(len(opened), -1),
+            skin=source.skin.expand(opened.shape[0], -1),
             mouth=torch.where(opened.view(-1, 1, 1, 1) > 0, mouth, source.mouth),
             opened=opened,
             opening=nothing.expand_as(moved.points),

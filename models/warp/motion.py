@@ -32,6 +32,7 @@ from models.warp.features import (
     FeatureReader,
     Frame,
     from_upright,
+    parts,
     to_upright,
 )
 
@@ -147,8 +148,8 @@ class Motion(nn.Module):
 
         rigid = faces.index_select(1, self.rigid)
         centres = rigid.mean(1, keepdim=True)
-        driver_at, neutral_at, source_at = centres.chunk(3)
-        of_driver, of_neutral, of_source = rigid.chunk(3)
+        driver_at, neutral_at, source_at = parts(centres, 3)
+        of_driver, of_neutral, of_source = parts(rigid, 3)
         # One batch of fits: neutral → driver, neutral → source, and how driver and source face.
         mean = self.mean[self.rigid].expand(2 * batch, -1, -1)
         scales, rotations, _ = rigid_fit(
@@ -157,7 +158,7 @@ class Motion(nn.Module):
         scale, size = scales.view(4, batch, 1, 1)[:2]
         # Where no face was seen all points are one: numbers without meaning, but numbers.
         scale = scale.clamp(*SCALES)
-        rotation, turn, facing, source_facing = rotations.chunk(4)
+        rotation, turn, facing, source_facing = parts(rotations, 4)
 
         turned_back = turn.transpose(1, 2) * size
         expression = torch.baddbmm(
@@ -236,7 +237,7 @@ class Motion(nn.Module):
         every = torch.cat((faces, face))
         at = self.reader.frames(every).of(EYES)
         centres = every[:, self.iris, :2].reshape(-1, 2, 1)
-        driver, neutral, source, _ = to_upright(at, centres).chunk(4)
+        driver, neutral, source, _ = parts(to_upright(at, centres), 4)
         own = Frame(*(part[-2 * batch :] for part in at))
         gain = (GAZE_GAIN * gain).repeat_interleave(2).view(-1, 1, 1)
         target = from_upright(own, source + gain * (driver - neutral)) - centres[-4 * batch : -2 * batch]

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from models.warp.codes import MOUTH, MOUTH_SPAN, SIZE, Appearance, Structure
 from models.warp.features import MOUTH as FEATURE
-from models.warp.features import FeatureReader, Features, Frame, from_upright, heights
+from models.warp.features import FeatureReader, Features, Frame, from_upright, heights, parts
 from models.warp.layers import Layer, Window, bent, lattice, look_up, patch_units, sample
 
 WINDOW = (100, 124)  # pixels
@@ -85,7 +85,7 @@ class Mouth(nn.Module):
         it."""
         source, batch = appearance.structure, points.shape[0]
         frames, edges = self.reader.edges(torch.cat((structure.points.expand_as(points), points)))
-        driver_lips, lips = _inner(edges).chunk(2)
+        driver_lips, lips = parts(_inner(edges), 2)
         size = frames.width[batch:, 2] / appearance.features.frame.width[:, 2] * (2 / SIZE)  # B×1
         hung = self.rows - heights(lips, self.columns).unsqueeze(2)  # B×2×h×w: below upper and lower lip
         dark, drawn = self._drawn(hung, lips, source.skin)

@@ -3,6 +3,7 @@
 Needs nothing but torch, numpy and scipy: the face is the mean face in a smooth picture.
 """
 
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models import registry
+from models import registry, weights
 from models.contract import Controls, Observation, cat_codes, map_code
 from models.warp.motion import Motion
 
@@ -44,7 +45,8 @@ class Scene:
     """A generator on a device, with a portrait and a driver for each of several sessions."""
 
     def __init__(self, name: str, device: str, sessions: int = 1) -> None:
-        self.generator: Any = registry.get(name)().eval().to(device)
+        given = weights.RANDOM if registry.get(name).spec.needs_weights else None
+        self.generator: Any = weights.create(name, given).eval().to(device)
         spec = self.generator.spec
         source, rest = (
             map_code(lambda tensor: tensor.to(device), observation(size, scale, 0, 0))
@@ -59,7 +61,7 @@ class Scene:
         """A batch of drivers, each turned a little further than the last."""
         size = self.generator.spec.driving.size
         every = [observation(size, 1.3, turn * (1 + row) / sessions, 0.1) for row in range(sessions)]
-        device = next(self.generator.buffers()).device
+        device = next(chain(self.generator.buffers(), self.generator.parameters())).device
         return map_code(lambda tensor: tensor.to(device), cat_codes(every))
 
     def draw(self) -> Tensor:
