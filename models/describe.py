@@ -41,10 +41,15 @@ class Layer:
     macs: dict[str, int] = field(default_factory=dict)  # by call, of those that it takes part in
     outputs: dict[str, list[Shape]] = field(default_factory=dict)  # likewise: the shapes of the last output
 
+    @property
+    def counts(self) -> bool:
+        """Does it hold or do anything itself?"""
+        return bool(self.parameters) or any(self.macs.values())
+
 
 @dataclass(frozen=True)
 class Description:
-    """The layers that hold or do something, in the order of their definition, and the sums."""
+    """The layers in the order of their definition, and the sums."""
 
     model: str  # NAME or NAME:SIZE
     layers: tuple[Layer, ...]
@@ -64,18 +69,18 @@ class Description:
         merged: dict[str, Layer] = {}
         for layer in self.layers:
             name = ".".join(layer.name.split(".")[:depth])
-            into = merged.setdefault(name, Layer(name, layer.kind if name == layer.name else ""))
+            # A part comes before what it is made of.
+            into = merged.setdefault(name, Layer(name, layer.kind, outputs=layer.outputs))
             into.parameters += layer.parameters
             for call, macs in layer.macs.items():
                 into.macs[call] = into.macs.get(call, 0) + macs
-            into.outputs |= layer.outputs
         layers = tuple(merged.values())
         return Description(self.model, layers, self.appearance_bytes, self.structure_bytes)
 
 
 def describe(model: str) -> Description:
     """Build `NAME` or `NAME:SIZE` with random weights and measure it. Raises ValueError for unknown ones."""
-    network = weights.seeded(model).eval()
+    network = weights.seeded(model).eval().requires_grad_(False)  # or the counter wants to follow gradients
     meter = Meter(network)
     spec = network.spec
     with torch.no_grad():  # not inference mode, in which attention and linear layers are not taken apart
@@ -101,8 +106,8 @@ class Meter:
         self._network = network
 
     def layers(self) -> tuple[Layer, ...]:
-        """Those that hold or do something."""
-        return tuple(one for one in self._layers.values() if one.parameters or any(one.macs.values()))
+        """Of the network itself and of all its modules."""
+        return tuple(self._layers.values())
 
     @contextmanager
     def measuring(self, call: str) -> Iterator[None]:
@@ -162,7 +167,7 @@ def example(rule: CropRule) -> Observation:
 def table(found: Description) -> str:
     """The description as text: a line a layer, the sums, and the codes."""
     lines = [("layer", "kind", "output", "parameters", *(f"MACs {call}" for call in CALLS))]
-    for layer in found.layers:
+    for layer in filter(lambda layer: layer.counts, found.layers):
         shapes = next((layer.outputs[call] for call in reversed(CALLS) if call in layer.outputs), [])
         output = " ".join("×".join(map(str, shape)) or "1" for shape in shapes[:2])
         counts = (f"{layer.macs[call]:,}" if call in layer.macs else "–" for call in CALLS)
