@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -14,11 +14,11 @@ from models.imf.decoder import FrameDecoder
 from models.imf.encoders import FeatureEncoder, TokenEncoder
 from models.imf.motion import MotionDecoder
 from models.imf.shape import LEVELS, SHAPES, Shape
+from models.layers import faded_border
 from models.registry import register
 from models.tokens import CONTROLS, transferred
 
 SIZES = tuple(SHAPES)
-FADE = 0.03  # × the crop's side: where alpha falls to nought at its border
 # Sources and drivers were frames of one clip, so both are framed alike: upright as the camera saw them, with
 # hair, chin and some of the shoulders in view, as in the face boxes of CelebV-HQ and VFHQ. A source stays
 # inside its picture, as a clip's crop does, rather than have its border repeated.
@@ -100,7 +100,7 @@ class Imf(Reenactor[Appearance, Structure]):
         )
         self.frame = FrameDecoder(shape)
         self.alpha: Tensor
-        self.register_buffer("alpha", _faded(shape.side), persistent=False)
+        self.register_buffer("alpha", faded_border(shape.side), persistent=False)
 
     def encode_appearance(self, sources: Sequence[Observation]) -> Appearance:
         if len(sources) != 1:
@@ -108,9 +108,11 @@ class Imf(Reenactor[Appearance, Structure]):
         structure = self.encode_structure(sources[0])
         features = self.features(self._picture(sources[0]))
         motions = self.motion(self._token(structure))
-        keys = [align.keys(motion) for align, motion in zip(self.alignments, motions, strict=True)]
-        absent = [None] * (LEVELS - len(keys))
-        return Appearance(structure, Features(*features), Keys(*absent, *keys))
+        keys: list[Tensor] = [
+            cast(Alignment, one).keys(motion) for one, motion in zip(self.alignments, motions, strict=True)
+        ]
+        found = Keys(*keys) if len(keys) == LEVELS else Keys(None, *keys)
+        return Appearance(structure, Features(*features), found)
 
     def encode_structure(self, driving: Observation) -> Structure:
         return Structure(self.token(self._picture(driving)).float())
@@ -155,10 +157,3 @@ class Imf(Reenactor[Appearance, Structure]):
 
     def _token(self, structure: Structure) -> Tensor:
         return structure.token.to(self.motion.constant.dtype)
-
-
-def _faded(side: int) -> Tensor:
-    """1×1×side×side: 1, falling to nought over `FADE` at the border."""
-    ramp = (torch.arange(side) + 0.5) / (FADE * side)
-    ramp = torch.minimum(ramp, ramp.flip(0)).clamp(max=1)
-    return (ramp.view(1, -1) * ramp.view(-1, 1))[None, None]

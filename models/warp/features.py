@@ -80,7 +80,7 @@ def planar(points: Tensor) -> Tensor:
 
 def parts(joined: Tensor, count: int) -> tuple[Tensor, ...]:
     """The batches of one size that were joined to one. Unlike `chunk`, this can be exported for any size."""
-    return joined.unflatten(0, (count, -1)).unbind()
+    return joined.view(count, -1, *joined.shape[1:]).unbind()
 
 
 def heights(lines: Tensor, x: Tensor) -> Tensor:
