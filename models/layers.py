@@ -245,7 +245,7 @@ class SelfAttention(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.query = nn.Conv2d(channels, channels // 8, 1)
-        self.key = nn.Conv2d(channels, channels // 8, 1)
+        self.key = nn.Conv2d(channels, channels // 8, 1, bias=False)  # softmax would take a bias away
         self.value = nn.Conv2d(channels, channels // 2, 1)
         self.out = nn.Conv2d(channels // 2, channels, 1)
         self.gamma = nn.Parameter(torch.zeros(1))

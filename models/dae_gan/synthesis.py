@@ -1,0 +1,60 @@
+"""Generator and discriminator (section 3.2). Pictures are RGB in [−1, 1]; S is their side."""
+
+from typing import cast
+
+from torch import Tensor, nn
+
+from models.layers import SelfAttention
+from models.pix2pixhd import MultiscaleDiscriminator, ResidualBlock
+
+
+class Generator(nn.Module):
+    """G: embedded face, drawn in a pose. pix2pixHD with every convolution a residual block, self-attention,
+    and AdaIN in the middle and the back end, where the pose code comes in (section 3.2).
+
+    The paper leaves open where attention stands: ours is at twice the middle's size (32² of a 256² picture),
+    once in front of the middle and once behind it. Upsampling repeats pixels, then convolves.
+    """
+
+    def __init__(self, code: int = 128, width: int = 64, downs: int = 4, blocks: int = 9) -> None:
+        super().__init__()
+        front: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(3, width, 7), nn.ReLU()]
+        for index in range(downs):
+            if index == downs - 1:
+                front.append(SelfAttention(width))
+            front.append(ResidualBlock(width, 2 * width, scale=0.5, bias=False))
+            width *= 2
+        self.front = nn.Sequential(*front)
+        self.middle = nn.ModuleList(ResidualBlock(width, code=code, bias=False) for _ in range(blocks))
+        self.back = nn.ModuleList()
+        for index in range(downs):
+            self.back.append(ResidualBlock(width, width // 2, scale=2, code=code, bias=False))
+            width //= 2
+            if index == 0:
+                self.back.append(SelfAttention(width))
+        self.last = nn.Sequential(nn.ReLU(), nn.ReflectionPad2d(3), nn.Conv2d(width, 3, 7), nn.Tanh())
+
+    def encode(self, face: Tensor) -> Tensor:
+        """What of the picture no pose changes (G_f): B×C×S/2^downs×…, to be made once a face. face:
+        B×3×S×S.
+        """
+        return cast(Tensor, self.front(face))
+
+    def decode(self, features: Tensor, code: Tensor) -> Tensor:
+        """B×3×S×S, from `encode`'s features and a pose code, B×code (G_m and G_b)."""
+        x = features
+        for part in (*self.middle, *self.back):
+            x = part(x, code) if isinstance(part, ResidualBlock) else part(x)
+        return cast(Tensor, self.last(x))
+
+    def forward(self, face: Tensor, code: Tensor) -> Tensor:
+        return self.decode(self.encode(face), code)
+
+
+class Discriminator(MultiscaleDiscriminator):
+    """D: a picture, real or drawn → the features and logits of two scales. It sees the picture alone
+    (Eq. 7); pix2pixHD's widths, for the paper gives none.
+    """
+
+    def __init__(self, width: int = 64, layers: int = 3, scales: int = 2) -> None:
+        super().__init__(3, width, layers, scales, bias=False)
