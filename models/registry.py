@@ -6,7 +6,13 @@ from typing import Any, TypeVar
 
 from models.contract import Reenactor
 
-MODULES = {"warp": "models.warp", "imf": "models.imf", "landmark_gan": "models.landmark_gan"}
+MODULES = {
+    "warp": "models.warp",
+    "imf": "models.imf",
+    "dae_gan": "models.dae_gan",
+    "landmark_gan": "models.landmark_gan",
+    "latent": "models.latent",
+}
 """Name → the module that defines it, so that asking for one network imports one network."""
 
 _classes: dict[str, type[Reenactor[Any, Any]]] = {}
