@@ -80,7 +80,7 @@ def places(maps: Tensor) -> Tensor:
 
 def picture(tokens: Tensor, side: int) -> Tensor:
     """B×N×C → B×C×H×W."""
-    return tokens.transpose(1, 2).reshape(len(tokens), -1, side, side)
+    return tokens.transpose(1, 2).reshape(tokens.shape[0], -1, side, side)
 
 
 def _waves(channels: int, side: int) -> Tensor:
