@@ -36,6 +36,7 @@ bench: $(DEV_STAMP)
 	$(BIN)/python -m realtime.bench stages
 	$(BIN)/python -m realtime.bench live
 	$(BIN)/python -m realtime.bench quality
+	$(BIN)/python -m realtime.bench networks
 
 $(BIN)/python:
 	@for python in $(CANDIDATES); do \

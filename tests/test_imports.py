@@ -64,7 +64,13 @@ def test_the_engine_runs_without_any_of_the_media_libraries() -> None:
     """So that a machine with a GPU and little else can measure it."""
     probe(
         (*MEDIA, "trainer"),
-        ["realtime.engine", "realtime.framing", "realtime.bench.motion", "realtime.bench.fidelity"],
+        [
+            "realtime.engine",
+            "realtime.framing",
+            "realtime.bench.motion",
+            "realtime.bench.fidelity",
+            "realtime.bench.networks",
+        ],
     )
 
 

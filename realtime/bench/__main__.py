@@ -3,6 +3,7 @@
     python -m realtime.bench stages     # where the time of a frame goes
     python -m realtime.bench live       # from glass to glass, through a browser
     python -m realtime.bench quality    # how good the avatar is
+    python -m realtime.bench networks   # what each generator costs, in each size
 
 Each has `--help`.
 """
@@ -19,6 +20,7 @@ BENCHES = {
     "stages": ("realtime.bench.stages", "StagesBench"),
     "live": ("realtime.bench.live", "LiveBench"),
     "quality": ("realtime.bench.quality", "QualityBench"),
+    "networks": ("realtime.bench.networks", "NetworksBench"),
 }
 """Name → where its settings are, a dataclass with `run()`; imported when it is asked for."""
 

@@ -27,7 +27,7 @@ def test_every_stage_is_measured_and_written(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_the_frame_is_what_its_stages_take_together():
-    settings = StagesBench(clip=GRID_CLIP, source=ASTRONAUT, frames=1, model="flat", device="cpu")
+    settings = StagesBench(clip=GRID_CLIP, source=(ASTRONAUT,), frames=1, model="flat", device="cpu")
     stages = measure(settings)["stages"]
     ours = [stages[name]["p50_ms"] for name in ("track", "structure", "transfer", "decode", "composite")]
     assert stages["frame"]["p50_ms"] == pytest.approx(np.sum(ours))
@@ -38,7 +38,7 @@ def test_codec_and_threads_are_the_servers(monkeypatch: pytest.MonkeyPatch):
     for name in ("MIN_BITRATE", "DEFAULT_BITRATE", "MAX_BITRATE"):
         monkeypatch.setattr(vpx, name, getattr(vpx, name))
     monkeypatch.setattr("os.cpu_count", lambda: 6)
-    small = {"clip": GRID_CLIP, "source": ASTRONAUT, "frames": 1, "model": "flat", "device": "cpu"}
+    small = {"clip": GRID_CLIP, "source": (ASTRONAUT,), "frames": 1, "model": "flat", "device": "cpu"}
     StagesBench(**small, canvas="256x256").run()
     bounds = vpx.MIN_BITRATE, vpx.DEFAULT_BITRATE, vpx.MAX_BITRATE
     assert bounds == bitrate_bounds(256, 256)
@@ -48,11 +48,15 @@ def test_codec_and_threads_are_the_servers(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nonsense"], "unknown measurement 'nonsense'; known: stages, live, quality"),
+        (["nonsense"], "unknown measurement 'nonsense'; known: stages, live, quality, networks"),
         (["stages", "--frames", "0"], "frames 0: must be at least 1"),
         (["stages", "--threads", "-1"], "threads -1: must not be negative"),
         (["stages", "--canvas", "big"], "canvas 'big': write it as WxH"),
         (["stages", "--clip", "none.mp4"], "none.mp4: there is no such file"),
+        (["networks", "--model", "nonesuch"], "unknown model 'nonesuch'"),
+        (["networks", "--model", "imf:huge"], "unknown size 'huge' of model imf"),
+        (["networks", "--batch", "0"], "batch 0: must be at least 1"),
+        (["networks", "--seconds", "-1"], "seconds -1.0: must not be negative"),
         (["live", "--clip", "none.mp4"], "none.mp4: there is no such file"),
         (["live", "--size", "641x480"], "both sides must be even"),
     ],
