@@ -20,5 +20,5 @@ parser.add_argument(
 )
 given = parser.parse_args()
 
-report = animate(Animation(source=given.source, driving=given.driving, output=given.output, compare=True))
+report = animate(Animation(source=(given.source,), driving=given.driving, output=given.output, compare=True))
 print(f"{given.output}: {report.frames} frames: painting, driver, and the painting alive")

@@ -20,16 +20,16 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from models import registry
 from models.face_tracker import FaceTracker
 from realtime import __version__
 from realtime.command_line import fail, native_messages_muted, parse, terminable
-from realtime.config import Device, DriverPixels, controls_of
+from realtime.config import DriverPixels, check_source, controls_of
 from realtime.controls import ControlPanel
-from realtime.devices import choose_device, use_threads
+from realtime.devices import Device, choose_device, use_threads
 from realtime.engine import Avatar, Engine
 from realtime.film import Film, check_output
 from realtime.footage import Footage, Frame, open_footage
+from realtime.generators import make_generator, name_of
 from realtime.neutral import NO_FACE, most_neutral
 from realtime.pictures import load_picture
 from realtime.tracker import DriverTracker
@@ -45,14 +45,18 @@ Picture = npt.NDArray[np.uint8]  # H×W×3 RGB
 class Animation:
     """What to animate, and how. Raises ValueError where the settings contradict each other."""
 
-    source: Path
-    """Picture of the face to bring to life (JPEG, PNG, WebP or BMP)."""
+    source: tuple[Path, ...]
+    """Picture of the face to bring to life (JPEG, PNG, WebP or BMP). May be given several times, for models
+    that look at several pictures of a person: the avatar is put into the first."""
     driving: Path
     """Clip whose face drives it, or a folder of pictures (in the order of their names, 25 a second)."""
     output: Path
     """Clip to write: .mp4, .mov or .mkv."""
     model: str = "warp"
-    """Name of the generator."""
+    """Generator, as NAME or NAME:SIZE: warp, imf, dae_gan, landmark_gan or latent."""
+    weights: str | None = None
+    """The generator's weights (safetensors), for all but warp; or random, whose picture is noise, to try
+    without."""
     device: Device = "auto"
     """Where the generator runs; auto takes a GPU where there is one."""
     neutral: str = "first"
@@ -76,12 +80,19 @@ class Animation:
     """Print the version and leave."""
 
     def __post_init__(self) -> None:
+        check_source(self.source)
         if self.neutral not in ("first", "auto") and not self.neutral.isdecimal():
             raise ValueError(f"neutral {self.neutral!r}: write first, auto or the number of a frame")
         check_output(self.output)
-        for other in (self.source, self.driving):
+        for other in (*self.source, self.driving):
             if self.output.exists() and other.exists() and self.output.samefile(other):
                 raise ValueError(f"output {self.output} would overwrite what it is made from")
+
+    @property
+    def changed(self) -> list[str]:
+        """The controls of the motion that are not as they are by default."""
+        pixels = controls_of(self.driver_pixels)
+        return [name for name, value in self.wishes.items() if value != 1 and name not in pixels]
 
     @property
     def wishes(self) -> dict[str, float]:
@@ -126,16 +137,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def animate(settings: Animation) -> Report:
     """Write the clip. Raises ValueError, in words for a user, where source, clip or output can't be used."""
-    source = even(load_picture(settings.source))
+    first, *others = [load_picture(path) for path in settings.source]
+    source = even(first)
     with open_footage(settings.driving) as footage:
         use_threads(0)
-        engine = Engine(registry.get(settings.model)(), choose_device(settings.device))
-        portrait = engine.prepare(source)
+        generator = make_generator(settings.model, settings.weights, len(settings.source))
+        engine = Engine(generator, choose_device(settings.device))
+        portrait = engine.prepare(source, *others)
         for warning in portrait.warnings:
             log.warning("%s", warning)
-        spec = engine.generator.spec
+        spec = generator.spec
         panel = ControlPanel(spec, {})
         wishes = {name: value for name, value in settings.wishes.items() if name in spec.controls}
+        if vain := [name for name in settings.changed if name not in spec.controls]:
+            log.warning("model %s has no control %s: left out", name_of(spec), ", ".join(vain))
         avatar = Avatar(portrait, panel.tensors(panel.check(wishes), engine.device))
         if settings.neutral != "first":
             avatar.use_neutral(neutral_of(engine, at_rest(footage, settings.neutral)))

@@ -12,6 +12,7 @@ from realtime import __version__, whip
 from realtime.access import LOCAL_NAMES, guard
 from realtime.config import MAX_UPLOAD, Settings
 from realtime.engine import Portrait
+from realtime.generators import name_of
 from realtime.keys import ROSTER, SETTINGS
 from realtime.problems import Problem
 from realtime.roster import RETRY_AFTER_S, Roster
@@ -57,7 +58,7 @@ async def config(request: web.Request) -> web.Response:
     ]
     return web.json_response(
         {
-            "model": settings.model,
+            "model": name_of(services.engine.generator.spec),
             "controls": services.panel.describe(),
             "driverPixels": settings.driver_pixels,
             "canvas": [settings.size.width, settings.size.height],

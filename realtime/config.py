@@ -10,9 +10,9 @@ from typing import Literal
 
 from aiortc import RTCIceServer
 
+from realtime.devices import Device
 from realtime.framing import Canvas
 
-Device = Literal["auto", "cpu", "cuda", "mps"]
 DriverPixels = Literal["none", "mouth", "mouth+shading"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -27,14 +27,24 @@ def controls_of(choice: DriverPixels) -> dict[str, float]:
     return {"mouth_pixels": float(choice != "none"), "shading": float(choice == "mouth+shading")}
 
 
+def check_source(paths: tuple[Path, ...]) -> None:
+    """Raises ValueError where no portrait is named."""
+    if not paths:
+        raise ValueError("a portrait is wanted: name its picture with --source")
+
+
 @dataclass(frozen=True)
 class Settings:
     """A server's settings. Raises ValueError where they contradict each other."""
 
-    source: Path
-    """Picture of the face to bring to life (JPEG, PNG, WebP or BMP)."""
+    source: tuple[Path, ...]
+    """Picture of the face to bring to life (JPEG, PNG, WebP or BMP). May be given several times, for models
+    that look at several pictures of a person: the avatar is put into the first."""
     model: str = "warp"
-    """Name of the generator."""
+    """Generator, as NAME or NAME:SIZE: warp, imf, dae_gan, landmark_gan or latent."""
+    weights: str | None = None
+    """The generator's weights (safetensors), for all but warp; or random, whose picture is noise, to try
+    without."""
     device: Device = "auto"
     """Where the generator runs; auto takes a GPU where there is one."""
     host: str = "127.0.0.1"
@@ -46,8 +56,7 @@ class Settings:
     max_sessions: int = 4
     """How many people can be connected at once."""
     canvas: str = "512x512"
-    """Size of the avatar's video as WxH. The model's own square shows the face; any other size the whole
-    portrait."""
+    """Size of the avatar's video as WxH. A square shows the face; any other shape the whole portrait."""
     driver_pixels: DriverPixels = "mouth+shading"
     """What of the driver's own picture may be seen: nothing, the inside of the mouth, or that and the
     change of light."""
@@ -67,6 +76,7 @@ class Settings:
     """Print the version and leave."""
 
     def __post_init__(self) -> None:
+        check_source(self.source)
         if not 0 <= self.port <= 65535:
             raise ValueError(f"port {self.port}: must be from 0 to 65535")
         if self.max_sessions < 1:

@@ -1,8 +1,11 @@
 """Which device the generator runs on, and with how many threads."""
 
 import os
+from typing import Literal
 
 import torch
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
 
 
 def choose_device(wanted: str) -> str:

@@ -33,7 +33,7 @@ Picture = npt.NDArray[np.uint8]  # H×W×3 RGB
 
 @dataclass(frozen=True)
 class Portrait:
-    """A source picture made ready: its code on the device, and how its avatar is put on the canvas."""
+    """Source pictures made ready: its code on the device, and how its avatar is put on the canvas."""
 
     appearance: Any  # the generator's AppearanceCode, batch 1
     framing: Framing
@@ -91,22 +91,30 @@ class Engine:
         canvas: Canvas | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self.generator = generator.to(device).eval()
+        self.generator = generator.to(device).eval().requires_grad_(False)
         self.device = torch.device(device)
         self.canvas = canvas
         self._clock = clock
 
     @torch.inference_mode()
-    def prepare(self, picture: Picture) -> Portrait:
-        """A portrait from an RGB picture. Any thread may call it, while another renders too. Raises
-        ValueError where there is no usable face."""
+    def prepare(self, *pictures: Picture) -> Portrait:
+        """A portrait from RGB pictures of one person, 1 … the generator's `max_sources`; the avatar is put
+        into the first. Any thread may call it, while another renders too. Raises ValueError where one has
+        no usable face, and for too many pictures."""
         rule = self.generator.spec.source
-        face = portrait_face(picture)
-        source = observe(picture, face.points, rule, person=person_mask(picture))
-        appearance = self.generator.encode_appearance([self._upload(source)])
-        to_frame = source.to_frame[0].numpy().astype(np.float64)
-        framing = Framing(picture, to_frame, rule.size, self.canvas, self.device)
-        return Portrait(appearance, framing, face.warnings)
+        sources, warnings = [], []
+        for number, picture in enumerate(pictures, 1):
+            which = f"source picture {number}: " if len(pictures) > 1 else ""
+            try:
+                face = portrait_face(picture)
+            except ValueError as error:
+                raise ValueError(f"{which}{error}") from None
+            warnings += [which + warning for warning in face.warnings]
+            sources.append(observe(picture, face.points, rule, person=person_mask(picture)))
+        appearance = self.generator.encode_appearance([self._upload(source) for source in sources])
+        to_frame = sources[0].to_frame[0].numpy().astype(np.float64)
+        framing = Framing(pictures[0], to_frame, rule.size, self.canvas, self.device)
+        return Portrait(appearance, framing, tuple(warnings))
 
     def as_driver(self, picture: Picture) -> Observation:
         """The face of a source picture as if it were the driver's. Raises ValueError where there is no usable

@@ -40,8 +40,8 @@ class Framing:
     """Composites one portrait's avatar on its canvas.
 
     picture: the whole portrait, H×W×3 uint8. to_frame: 2×3, crop units → pixels of the portrait. crop: side
-    of the generator's square, pixels. canvas: None for the portrait's own size; a square of the crop's size
-    for the crop itself; any other size letterboxes the whole portrait.
+    of the generator's square, pixels. canvas: None for the portrait's own size; a square for the crop itself,
+    scaled where it has another size; any other shape letterboxes the whole portrait.
     """
 
     def __init__(
@@ -58,8 +58,9 @@ class Framing:
         )
         if canvas is None:
             size, to_picture = (height, width), np.eye(3)[:2]
-        elif (canvas.width, canvas.height) == (crop, crop):
-            size, to_picture = (crop, crop), to_frame @ np.diag([1 / crop, 1 / crop, 1.0])
+        elif canvas.width == canvas.height:
+            size = (canvas.height, canvas.width)
+            to_picture = to_frame @ np.diag([1 / canvas.width, 1 / canvas.height, 1.0])
         else:
             size = (canvas.height, canvas.width)
             scale = min(canvas.width / width, canvas.height / height)

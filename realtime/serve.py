@@ -25,7 +25,6 @@ import segno
 import torch
 from aiohttp import web
 
-from models import registry
 from realtime import __version__, _aiortc_compat
 from realtime.app import make_app
 from realtime.command_line import fail, native_messages_muted, parse
@@ -33,6 +32,7 @@ from realtime.config import MAX_UPLOAD, Settings
 from realtime.controls import ControlPanel
 from realtime.devices import choose_device, use_threads
 from realtime.engine import Avatar, Engine, EngineThread, Picture, Portrait
+from realtime.generators import make_generator
 from realtime.pictures import load_picture
 from realtime.pipeline import Tracker
 from realtime.roster import Roster
@@ -104,16 +104,16 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def load(settings: Settings) -> tuple[Engine, Portrait]:
-    """The model, warm, and the portrait made ready. Raises ValueError for an unknown model, a missing
-    device, or a source without a usable face."""
-    generator = registry.get(settings.model)
+    """The model, warm, and the portrait made ready. Raises ValueError for an unknown model, weights that are
+    not its own, a missing device, or a source without a usable face."""
+    generator = make_generator(settings.model, settings.weights, len(settings.source))
     device = choose_device(settings.device)
     use_threads(settings.threads)
-    picture = load_picture(settings.source)
+    pictures = [load_picture(path) for path in settings.source]
     try:
-        engine = Engine(generator(), device, settings.size, time.monotonic)
-        portrait = engine.prepare(picture)
-        warm_up(engine, portrait, picture)
+        engine = Engine(generator, device, settings.size, time.monotonic)
+        portrait = engine.prepare(*pictures)
+        warm_up(engine, portrait, pictures[0])
     except torch.OutOfMemoryError:
         raise ValueError(
             f"not enough memory on {device} for model {settings.model} at {settings.canvas}, batch 1; "
@@ -124,7 +124,7 @@ def load(settings: Settings) -> tuple[Engine, Portrait]:
 
 def warm_up(engine: Engine, portrait: Portrait, picture: Picture) -> None:
     """Let the portrait drive itself, lose its face and find it again, so that nobody waits for what torch
-    prepares at the first call. picture: the portrait's."""
+    prepares at the first call. picture: the portrait's, the first where there are several."""
     avatar, face = Avatar(portrait), engine.as_driver(picture)
     for frame, seen in enumerate((True, False, True)):
         engine.render(avatar, face._replace(valid=torch.tensor([seen])), frame * WARM_UP_STEP_S)

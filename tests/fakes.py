@@ -93,7 +93,8 @@ class FlatEngine(Engine):
     """The engine, with portraits that need no detector: any picture that is not dark shows a face, and one
     whose halves differ shows several."""
 
-    def prepare(self, picture: Picture) -> Portrait:
+    def prepare(self, *pictures: Picture) -> Portrait:
+        picture = pictures[0]
         if picture.mean() < DARK:
             raise ValueError("no face found in the source picture")
         source = flat_observation(picture)

@@ -51,7 +51,7 @@ class Server:
 async def running_server(engine: FlatEngine | None = None, **wishes: Any) -> AsyncIterator[Server]:
     """A server on a free port of 127.0.0.1. wishes: fields of Settings."""
     settings = Settings(
-        **{"source": Path("portrait.png"), "model": "flat", "canvas": "64x64", "port": 0, **wishes}
+        **{"source": (Path("portrait.png"),), "model": "flat", "canvas": "64x64", "port": 0, **wishes}
     )
     _aiortc_compat.apply(settings.size.width, settings.size.height)  # for both ends: they share this process
     clock = FakeClock()

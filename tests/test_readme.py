@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from models import registry
 from realtime.animate import Animation
 from realtime.bench.__main__ import BENCHES
 from realtime.command_line import parse
@@ -106,6 +107,13 @@ def test_the_map_of_the_tree_is_true() -> None:
         name = line.split()[0]
         parents[depth:] = [name]
         assert (ROOT / "".join(parents)).is_dir(), name
+
+
+def test_the_table_of_networks_is_true() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| .* \| (.*) \| (.*) \|$", text_of(ROOT / "README.md"), re.MULTILINE)
+    told = {name: (tuple(re.findall(r"`(\w+)`", sizes)), most.split()[-1]) for name, sizes, most in rows}
+    specs = [registry.get(name).spec for name in registry.MODULES]
+    assert told == {spec.name: (spec.sizes, str(spec.max_sources)) for spec in specs if spec.needs_weights}
 
 
 def test_every_decision_says_why_and_what_follows() -> None:

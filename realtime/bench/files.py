@@ -27,5 +27,5 @@ def through_files(
         paths = [Path(folder) / name for name in ("source.png", "driving.mp4", "output.mp4")]
         Image.fromarray(source).save(paths[0])
         write_clip(paths[1], driving, fps)
-        animate(replace(settings, source=paths[0], driving=paths[1], output=paths[2]))
+        animate(replace(settings, source=(paths[0],), driving=paths[1], output=paths[2]))
         return read_clip(paths[2], len(driving)).frames

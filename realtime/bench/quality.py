@@ -38,7 +38,6 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from models import registry
 from models.contract import Controls, Observation
 from realtime.animate import Animation
 from realtime.bench.clips import Clip, around_first_face, read_clip, write_clip
@@ -48,9 +47,11 @@ from realtime.bench.judge import Judge
 from realtime.bench.motion import QUANTITIES, as_track
 from realtime.bench.pairs import GOALS, JITTER_GOAL, compare, summary
 from realtime.bench.sheet import contact_sheet, evenly
-from realtime.config import Device, DriverPixels, controls_of
+from realtime.config import DriverPixels, controls_of
+from realtime.devices import Device
 from realtime.engine import Avatar, Engine, Portrait
 from realtime.framing import Canvas
+from realtime.generators import make_generator, name_of
 from realtime.pictures import load_picture
 from realtime.tracker import DriverTracker
 
@@ -89,7 +90,9 @@ class QualityBench:
     """Source picture; may be given several times. Otherwise all of $REENACT_SHARED/media/portraits, or those
     of tests/media."""
     model: str = "warp"
-    """Which generator."""
+    """Generator, as NAME or NAME:SIZE."""
+    weights: str | None = None
+    """The generator's weights (safetensors), or random; none for warp."""
     device: Device = "cpu"
     """Where the generator runs."""
     driver_pixels: DriverPixels = "mouth+shading"
@@ -130,13 +133,13 @@ class QualityBench:
         portraits = (self.portraits or _media("portraits", ".jpg", ".png")) if self.across else ()
         if self.across and not portraits:
             raise ValueError("no portraits: name one with --portraits, or set REENACT_SHARED")
-        generator = registry.get(self.model)()
+        generator = make_generator(self.model, self.weights)
         own_size = Engine(generator, self.device)
         side = generator.spec.source.size
         crop_only = Engine(generator, self.device, Canvas(side, side))
         console = Console(width=max(Console().width, TABLE_WIDTH))
         report: dict[str, Any] = {
-            "model": self.model,
+            "model": name_of(generator.spec),
             "driver_pixels": self.driver_pixels,
             "still": self.still,
             "files": self.files,
@@ -165,10 +168,11 @@ class QualityBench:
         """The same for the offline tool, but for the files."""
         moving = float(not self.still)
         return Animation(
-            source=Path(),
+            source=(Path(),),
             driving=Path(),
             output=Path("output.mp4"),
             model=self.model,
+            weights=self.weights,
             device=self.device,
             driver_pixels=self.driver_pixels,
             gain_pose=moving,

@@ -28,14 +28,13 @@ from aiortc.jitterbuffer import JitterFrame
 from rich.console import Console
 from rich.table import Table
 
-from models import registry
 from realtime import _aiortc_compat
 from realtime.bench.camera import fit, there_and_back
-from realtime.config import Device
-from realtime.devices import choose_device, use_threads
+from realtime.devices import Device, choose_device, use_threads
 from realtime.engine import Avatar, Engine
 from realtime.footage import open_footage
 from realtime.framing import Canvas
+from realtime.generators import make_generator, name_of
 from realtime.pictures import load_picture
 from realtime.tracker import DriverTracker
 
@@ -45,6 +44,7 @@ FPS = 30
 STAGES = ("receive", "track", "structure", "transfer", "decode", "composite", "encode")
 OURS = STAGES[1:6]
 GOAL_MS = {"p50": 18.0, "p95": 30.0}  # of `frame`, on two cores without a GPU
+PORTRAIT = Path("examples/mona_lisa.jpg")
 WARM_UP = 30  # frames that are not counted
 
 
@@ -54,8 +54,9 @@ class StagesBench:
 
     clip: Path = Path("tests/media/grid_brbk7n.mp4")
     """What the camera sees; played forth and back until there are enough frames."""
-    source: Path = Path("examples/mona_lisa.jpg")
-    """The portrait."""
+    source: tuple[Path, ...] = ()
+    """The portrait; several times for models that take several pictures. Otherwise
+    examples/mona_lisa.jpg."""
     frames: int = 300
     """How many frames to measure."""
     size: str = "640x480"
@@ -63,7 +64,9 @@ class StagesBench:
     canvas: str = "512x512"
     """Size of the avatar's video as WxH."""
     model: str = "warp"
-    """Name of the generator."""
+    """Generator, as NAME or NAME:SIZE."""
+    weights: str | None = None
+    """The generator's weights (safetensors), or random; none for warp."""
     device: Device = "auto"
     """Where the generator runs."""
     threads: int = 0
@@ -90,19 +93,20 @@ class StagesBench:
 
 def measure(settings: StagesBench) -> dict[str, Any]:
     """The figures. Raises ValueError, in words for a user, where clip or portrait can't be used."""
-    packets = list(_packets(settings))
-    source = load_picture(settings.source)
+    sources = [load_picture(path) for path in settings.source or (PORTRAIT,)]
     device = choose_device(settings.device)
     canvas = Canvas.parse(settings.canvas)
     _aiortc_compat.set_bitrates(canvas.width, canvas.height)
-    engine = Engine(registry.get(settings.model)(), device, canvas)
-    engine.prepare(source)  # what is loaded for the first portrait is not counted
+    generator = make_generator(settings.model, settings.weights, len(sources))
+    packets = list(_packets(settings))
+    engine = Engine(generator, device, canvas)
+    engine.prepare(*sources)  # what is loaded for the first portrait is not counted
     started = time.perf_counter()
-    portrait = engine.prepare(source)
+    portrait = engine.prepare(*sources)
     portrait_s = time.perf_counter() - started
     times: dict[str, list[float]] = {name: [] for name in STAGES}
     memory = []
-    with DriverTracker(engine.generator.spec.driving) as tracker:
+    with DriverTracker(generator.spec.driving) as tracker:
         passage = _Passage(engine, Avatar(portrait), tracker)
         for index, packet in enumerate(itertools.islice(itertools.cycle(packets), WARM_UP + settings.frames)):
             taken_ms = passage.take(packet, index)
@@ -123,7 +127,7 @@ def measure(settings: StagesBench) -> dict[str, Any]:
         "frames": settings.frames,
         "portrait_s": portrait_s,
         "memory_mb": {"start": settled[0], "end": settled[-1], "growth": settled[-1] - settled[0]},
-        "model": settings.model,
+        "model": name_of(generator.spec),
         "device": device,
         "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
         "threads": torch.get_num_threads(),

@@ -40,7 +40,7 @@ def write_clip(path: Path, pictures: list[np.ndarray], pts: list[int] | None = N
 
 
 def settings(tmp_path: Path, driving: Path, **options) -> Animation:
-    values = {"source": MONA_LISA, "output": tmp_path / "out.mp4", "model": "flat", "device": "cpu"}
+    values = {"source": (MONA_LISA,), "output": tmp_path / "out.mp4", "model": "flat", "device": "cpu"}
     return Animation(**{**values, "driving": driving, **options})
 
 
@@ -174,7 +174,7 @@ def test_an_odd_source_becomes_even(tmp_path: Path):
     odd = tmp_path / "odd.png"
     Image.fromarray(picture(ASTRONAUT)[:401, :511]).save(odd)
     driving = write_clip(tmp_path / "drive.mp4", frames(GRID_CLIP, most=2))
-    animate(settings(tmp_path, driving, source=odd))
+    animate(settings(tmp_path, driving, source=(odd,)))
     assert written(tmp_path / "out.mp4")[0][0].shape == (402, 512, 3)
     assert even(np.zeros((4, 6, 3), np.uint8)).shape == (4, 6, 3)
 

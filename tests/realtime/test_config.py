@@ -7,7 +7,7 @@ from aiortc.rtcicetransport import connection_kwargs
 
 from realtime.config import Settings, parse_ice_server
 
-SOURCE = Path("face.png")
+SOURCE = (Path("face.png"),)
 
 
 @pytest.mark.parametrize(

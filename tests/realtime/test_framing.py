@@ -34,3 +34,17 @@ def test_the_avatar_lies_where_alpha_says_in_its_own_colours(canvas: Canvas | No
     if canvas is None:
         assert drawn.shape == picture.shape
         assert drawn[5, 5].tolist() == [200, 100, 50], "beyond the crop is the portrait"
+
+
+@pytest.mark.parametrize("side", [256, 512, 64, 300])
+def test_a_square_canvas_shows_the_crop_whatever_its_size(side: int) -> None:
+    picture = np.zeros((400, 400, 3), np.uint8)
+    picture[100:200, 100:200] = (200, 100, 50)
+    crop = np.array([[100.0, 0, 100.0], [0, 100.0, 100.0]])
+    framing = Framing(picture, crop, 256, Canvas(side, side))
+    assert framing.region == (slice(0, side), slice(0, side))
+    margin = round(side / 100) + 1  # what is scaled mixes with its neighbours
+    inner = (framing.base[0] * 255).permute(1, 2, 0)[margin:-margin, margin:-margin]
+    assert torch.allclose(inner, torch.tensor([200.0, 100, 50]).expand_as(inner), atol=0.5)
+    drawn = framing.composite(torch.full((1, 3, 256, 256), 10 / 255), torch.ones(1, 1, 256, 256))
+    assert (drawn[margin:-margin, margin:-margin] == 10).all()

@@ -74,17 +74,17 @@ def scanned(said: str) -> str:
 
 
 def test_phones_get_a_code_to_scan(capsys: pytest.CaptureFixture[str]) -> None:
-    announce(Settings(source=Path("x"), host="192.0.2.7", tls="self-signed", token="abc"), 8443)
+    announce(Settings(source=(Path("x"),), host="192.0.2.7", tls="self-signed", token="abc"), 8443)
     said = capsys.readouterr().out
     assert "Open https://192.0.2.7:8443/#token=abc\n" in said
     assert scanned(said) == "https://192.0.2.7:8443/#token=abc"
 
 
 def test_without_tls_the_need_for_it_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    announce(Settings(source=Path("x"), host="192.0.2.7", token="abc"), 8080)
+    announce(Settings(source=(Path("x"),), host="192.0.2.7", token="abc"), 8080)
     assert "--tls self-signed" in capsys.readouterr().out
 
 
 def test_on_loopback_there_is_only_an_address(capsys: pytest.CaptureFixture[str]) -> None:
-    announce(Settings(source=Path("x")), 8080)
+    announce(Settings(source=(Path("x"),)), 8080)
     assert capsys.readouterr().out == "Open http://127.0.0.1:8080/\n"
