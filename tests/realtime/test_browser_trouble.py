@@ -73,7 +73,8 @@ def test_a_page_that_goes_away_frees_its_place(browser: Browser, small_server: R
     there.page.goto("about:blank")
     until(lambda: ready(small_server), "a free place")
     after = [ended(small_server, reason) for reason in reasons]
-    assert np.subtract(after, before).tolist() == [1, 0, 0, 0], "the page said so, and nobody had to find out"
+    # Two messages say so, and either may be first: the request, and the end of the connection itself.
+    assert np.subtract(after, before).tolist() in ([1, 0, 0, 0], [0, 1, 0, 0]), "nobody had to wait for it"
     there.page.context.close()
 
 
