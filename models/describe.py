@@ -1,58 +1,44 @@
-"""What a generator is made of and what a frame of it costs, measured on one real call of each kind:
+"""What a generator is made of and what a frame of it costs, counted in one call of each kind:
 
     python -m models.describe imf:light
     python -m models.describe dae_gan --depth 1
+    python -m models.describe --page docs/networks.md      # write the tables of that page anew
 
-Multiply-adds (MACs) are those of convolutions, matrix products and attention, for one picture; norms,
-sampling and activations are left out, as is usual. A layer's own are those that none of its parts did.
+Nothing is computed: the calls are made on torch's device `meta`, where tensors have shapes and no numbers.
+Only a generator that prepares portraits on the host is really run. `models/meter.py` says what is counted.
 """
 
 import argparse
+import re
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch import Tensor
 
-from models import weights
-from models.contract import CropRule, Observation
+from models import registry
+from models.contract import CropRule, Observation, Reenactor, map_code
 from models.face_geometry import crop_to_frame, to_crop_units
+from models.meter import Layer, Meter, Shape, tensors_of
 
 CALLS = ("appearance", "structure", "decode")  # encode_appearance, encode_structure, decode
 FRAME = 512  # side of the example's frame, pixels
 FACE = 160  # width of the face in it, pixels
-
-Shape = tuple[int, ...]
-
-
-@dataclass
-class Layer:
-    """One module: what it holds and does itself, without its parts."""
-
-    name: str  # as in the state dict; "" for the network
-    kind: str
-    parameters: int = 0
-    macs: dict[str, int] = field(default_factory=dict)  # by call, of those that it takes part in
-    outputs: dict[str, list[Shape]] = field(default_factory=dict)  # likewise: the shapes of the last output
-
-    @property
-    def counts(self) -> bool:
-        """Does it hold or do anything itself?"""
-        return bool(self.parameters) or any(self.macs.values())
+BLOCK = re.compile(r"(<!-- models\.describe (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)  # of a page: a table
+ROW = re.compile(r"^\| (.+?) \| `([\w.]+)` \|", re.MULTILINE)  # of a table: a part's name, and its module
 
 
 @dataclass(frozen=True)
 class Description:
-    """The layers in the order of their definition, and the sums."""
+    """The layers in the order of their definition, the tensors that go in and out, and the sums."""
 
     model: str  # NAME or NAME:SIZE
     layers: tuple[Layer, ...]
+    tensors: Mapping[str, Shape]  # source.image, driving.points, appearance.structure.…, structure.…, rgb, …
     appearance_bytes: int
     structure_bytes: int
 
@@ -66,87 +52,66 @@ class Description:
 
     def merged(self, depth: int) -> "Description":
         """With what lies deeper than `depth` names counted to the layer that it is part of."""
-        merged: dict[str, Layer] = {}
+        return self._grouped(lambda name: ".".join(name.split(".")[:depth]))
+
+    def parts(self, modules: Sequence[str]) -> "Description":
+        """Those modules, in that order, each with all that is in it but for others of them; and first, as "",
+        what is in none. Raises ValueError for a module that there isn't."""
+        known = {layer.name for layer in self.layers}
+        for module in modules:
+            if module not in known:
+                raise ValueError(f"{self.model} has no module {module!r}")
+
+        def part(name: str) -> str:
+            return max((one for one in modules if f"{name}.".startswith(f"{one}.")), key=len, default="")
+
+        found = {layer.name: layer for layer in self._grouped(part).layers}
+        return replace(self, layers=tuple(found[name] for name in ("", *modules)))
+
+    def _grouped(self, group: Callable[[str], str]) -> "Description":
+        """With each layer counted to the one that `group` names."""
+        found: dict[str, Layer] = {}
         for layer in self.layers:
-            name = ".".join(layer.name.split(".")[:depth])
             # A part comes before what it is made of.
-            into = merged.setdefault(name, Layer(name, layer.kind, outputs=layer.outputs))
+            into = found.setdefault(group(layer.name), replace(layer, parameters=0, macs={}))
             into.parameters += layer.parameters
             for call, macs in layer.macs.items():
                 into.macs[call] = into.macs.get(call, 0) + macs
-        layers = tuple(merged.values())
-        return Description(self.model, layers, self.appearance_bytes, self.structure_bytes)
+        return replace(self, layers=tuple(found.values()))
 
 
 def describe(model: str) -> Description:
-    """Build `NAME` or `NAME:SIZE` with random weights and measure it. Raises ValueError for unknown ones."""
-    network = weights.seeded(model).eval().requires_grad_(False)  # or the counter wants to follow gradients
+    """Build `NAME` or `NAME:SIZE` and measure it. Raises ValueError for unknown ones."""
+    device = "cpu" if registry.parse(model)[0].spec.appearance == "host" else "meta"
+    network = _blank(model, device)
     meter = Meter(network)
-    spec = network.spec
+    source, driving = (_on(device, example(rule)) for rule in (network.spec.source, network.spec.driving))
     with torch.no_grad():  # not inference mode, in which attention and linear layers are not taken apart
         with meter.measuring("appearance"):
-            appearance = network.encode_appearance([example(spec.source)])
+            appearance = network.encode_appearance([source])
         with meter.measuring("structure"):
-            structure = network.encode_structure(example(spec.driving))
+            structure = network.encode_structure(driving)
         with meter.measuring("decode"):
-            network.decode(appearance, appearance.structure)
-    return Description(model, meter.layers(), _bytes(appearance), _bytes(structure))
+            rgb, alpha = network.decode(appearance, appearance.structure)
+    seen = {"source": source, "driving": driving, "appearance": appearance, "structure": structure}
+    tensors = {
+        name: tuple(tensor.shape)
+        for key, value in {**seen, "rgb": rgb, "alpha": alpha}.items()
+        for name, tensor in _named(key, value)
+    }
+    return Description(model, meter.layers(), tensors, _bytes(appearance), _bytes(structure))
 
 
-class Meter:
-    """Counts what a network's layers do."""
-
-    def __init__(self, network: nn.Module) -> None:
-        seen: set[int] = set()
-        self._layers: dict[nn.Module, Layer] = {}
-        for name, module in network.named_modules():
-            own = [one for one in module.parameters(recurse=False) if id(one) not in seen]
-            seen |= {id(one) for one in own}
-            self._layers[module] = Layer(name, type(module).__name__, sum(one.numel() for one in own))
-        self._network = network
-
-    def layers(self) -> tuple[Layer, ...]:
-        """Of the network itself and of all its modules."""
-        return tuple(self._layers.values())
-
-    @contextmanager
-    def measuring(self, call: str) -> Iterator[None]:
-        """Count what is done meanwhile as that call's."""
-        counter = FlopCounterMode(display=False, custom_mapping=_ATTENTION)
-        started: list[int] = []  # of each module under way, the count at its begin
-        inside = [0]  # of each, and of the network before them, what its parts did
-
-        def begin(module: nn.Module, _: Any) -> None:
-            started.append(counter.get_total_flops())
-            inside.append(0)
-
-        def end(module: nn.Module, _: Any, output: Any) -> None:
-            whole = counter.get_total_flops() - started.pop()
-            layer = self._layers[module]
-            layer.macs[call] = layer.macs.get(call, 0) + (whole - inside.pop()) // 2
-            layer.outputs[call] = [tuple(tensor.shape) for tensor in _tensors(output)]
-            inside[-1] += whole
-
-        parts = [module for module in self._layers if module is not self._network]
-        hooks = [module.register_forward_pre_hook(begin) for module in parts]
-        hooks += [module.register_forward_hook(end) for module in parts]
-        try:
-            with counter:
-                yield
-        finally:
-            for hook in hooks:
-                hook.remove()
-        self._layers[self._network].macs[call] = (counter.get_total_flops() - inside[0]) // 2
+def _blank(model: str, device: str) -> Reenactor[Any, Any]:
+    """The network, its parameters being whatever; torch's random numbers go on as if nothing had been."""
+    with torch.random.fork_rng(devices=[]), torch.device(device):
+        # Gradients are switched off or the counter wants to follow them.
+        return registry.make(model).eval().requires_grad_(False)
 
 
-def _attention(query: Shape, key: Shape, value: Shape, *_: Any, **__: Any) -> int:
-    """Twice the multiply-adds of B×heads×N×width queries, keys and values."""
-    batch, heads, rows, width = query
-    return 2 * batch * heads * rows * key[2] * (width + value[3])
-
-
-# What the counter of torch leaves out on a CPU.
-_ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention}
+def _on(device: str, seen: Observation) -> Observation:
+    """Moved there, but for what a network may look at on the host: whether there was a face."""
+    return map_code(lambda tensor: tensor.to(device), seen)._replace(valid=seen.valid)
 
 
 def example(rule: CropRule) -> Observation:
@@ -168,8 +133,7 @@ def table(found: Description) -> str:
     """The description as text: a line a layer, the sums, and the codes."""
     lines = [("layer", "kind", "output", "parameters", *(f"MACs {call}" for call in CALLS))]
     for layer in filter(lambda layer: layer.counts, found.layers):
-        shapes = next((layer.outputs[call] for call in reversed(CALLS) if call in layer.outputs), [])
-        output = " ".join("×".join(map(str, shape)) or "1" for shape in shapes[:2])
+        output = " ".join("×".join(map(str, shape)) for shape in _outputs(layer)[:2])
         counts = (f"{layer.macs[call]:,}" if call in layer.macs else "–" for call in CALLS)
         lines.append((layer.name or "(itself)", layer.kind, output or "–", f"{layer.parameters:,}", *counts))
     sums = (f"{found.macs(call):,}" for call in CALLS)
@@ -190,29 +154,120 @@ def table(found: Description) -> str:
     return "\n".join([rows[0], rule, *rows[1:-1], rule, rows[-1], "", *codes])
 
 
-def _tensors(code: Any) -> Iterator[Tensor]:
+def renewed(page: str, measure: Callable[[str], Description] = describe) -> str:
+    """A page in Markdown with its tables as the networks are now.
+
+    A table stands between `<!-- models.describe MODEL -->` and `<!-- end -->`. Which parts it has, and what
+    they are called, is read from its own first two columns. Several models make a table of a line each.
+    Raises ValueError for models and modules that there aren't.
+    """
+
+    def block(found: re.Match[str]) -> str:
+        models = [measure(model) for model in found[2].split()]
+        if len(models) > 1:
+            lines = _overview(models)
+        else:
+            lines = _parts(models[0], {module: name for name, module in ROW.findall(found[0])})
+        return "\n".join([found[1], *lines, "", found[3]])
+
+    return BLOCK.sub(block, page)
+
+
+def _overview(found: Sequence[Description]) -> list[str]:
+    """A line a model."""
+    lines = [
+        "| model | picture | parameters | GMAC once a portrait | GMAC every frame "
+        "| appearance code, bytes | structure code, bytes |",
+        "|---|---|---:|---:|---:|---:|---:|",
+    ]
+    for one in found:
+        once, often = _billions({call: one.macs(call) for call in CALLS})
+        lines.append(
+            f"| `{one.model}` | {shape_of(one.tensors['rgb'])} | {one.parameters:,} | {once} | {often} "
+            f"| {one.appearance_bytes:,} | {one.structure_bytes:,} |"
+        )
+    return lines
+
+
+def _parts(found: Description, names: Mapping[str, str]) -> list[str]:
+    """A line a part, the sums, and the codes. names: module → what the part is called."""
+    lines = [
+        "| part | module | output | parameters | GMAC once a portrait | GMAC every frame |",
+        "|---|---|---|---:|---:|---:|",
+    ]
+    rest, *parts = found.parts(list(names)).layers
+    for layer in parts:
+        shapes = [shape_of(shape) for shape in _outputs(layer)]
+        told = ", ".join(shapes if len(shapes) <= 4 else [shapes[0], "…", shapes[-1]]) or "–"
+        once, often = _billions(layer.macs)
+        lines.append(
+            f"| {names[layer.name]} | `{layer.name}` | {told} | {layer.parameters:,} | {once} | {often} |"
+        )
+    if rest.counts:
+        once, often = _billions(rest.macs)
+        lines.append(f"| the rest | | – | {rest.parameters:,} | {once} | {often} |")
+    once, often = _billions({call: found.macs(call) for call in CALLS})
+    lines.append(f"| **{found.model}** | | | **{found.parameters:,}** | **{once}** | **{often}** |")
+    for code, size in (("appearance", found.appearance_bytes), ("structure", found.structure_bytes)):
+        fields = [
+            f"`{name.removeprefix(f'{code}.')}` {shape_of(shape)}"
+            for name, shape in found.tensors.items()
+            if name.startswith(f"{code}.")
+        ]
+        lines += ["", f"{code.capitalize()} code, {size:,} bytes: {', '.join(fields)}."]
+    return lines
+
+
+def shape_of(batch: Shape) -> str:
+    """One picture's share of it: 3×256×256."""
+    return "×".join(map(str, batch[1:])) or "1"
+
+
+def _outputs(layer: Layer) -> list[Shape]:
+    """In the last of the calls that it takes part in, without those that are empty."""
+    last = next((layer.outputs[call] for call in reversed(CALLS) if call in layer.outputs), [])
+    return [shape for shape in last if 0 not in shape]
+
+
+def _billions(macs: Mapping[str, int]) -> tuple[str, str]:
+    """Once a portrait, and every frame."""
+
+    def told(*calls: str) -> str:
+        counted = [macs[call] for call in calls if call in macs]
+        return (f"{sum(counted) / 1e9:,.3f}" if any(counted) else "0") if counted else "–"
+
+    return told("appearance"), told("structure", "decode")
+
+
+def _named(name: str, code: Any) -> Iterator[tuple[str, Tensor]]:
+    """Its tensors by the names of their fields."""
     if isinstance(code, Tensor):
-        yield code
-    elif isinstance(code, tuple | list):
-        for part in code:
-            yield from _tensors(part)
+        yield name, code
+    elif code is not None:
+        for field, part in zip(code._fields, code, strict=True):
+            yield from _named(f"{name}.{field}", part)
 
 
 def _bytes(code: Any) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in _tensors(code))
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors_of(code))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command. Exit code 2 and one line for a network that there isn't."""
+    """The command. Exit code 2 and one line for a network, part or page that there isn't."""
     parser = argparse.ArgumentParser(
         prog="python -m models.describe", description="What a generator is made of."
     )
-    parser.add_argument("model", metavar="NAME[:SIZE]", help="the generator")
+    asked_for = parser.add_mutually_exclusive_group(required=True)
+    asked_for.add_argument("model", metavar="NAME[:SIZE]", nargs="?", help="the generator")
+    asked_for.add_argument("--page", type=Path, help="write the tables of this page anew")
     parser.add_argument("--depth", type=int, default=0, help="show layers up to this deep; otherwise all")
     asked = parser.parse_args(arguments)
     try:
+        if asked.page is not None:
+            asked.page.write_text(renewed(asked.page.read_text(encoding="utf-8")), encoding="utf-8")
+            return 0
         found = describe(asked.model)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2
     print(table(found.merged(asked.depth) if asked.depth > 0 else found))

@@ -1,6 +1,7 @@
 """Counts against sums by hand."""
 
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,8 +10,9 @@ from torch import Tensor, nn
 import tests.models.tiny  # noqa: F401  (registers the network `tiny`)
 from models import describe, registry
 from models.contract import CropRule
-from models.describe import Meter, main
+from models.describe import main
 from models.layers import ModulatedConv2d, SelfAttention, TransformerBlock
+from models.meter import Meter
 
 
 def counted(module: nn.Module, *inputs: Tensor) -> dict[str, int]:
@@ -38,9 +40,11 @@ def test_a_layer(layer: nn.Module, shape: tuple[int, ...], macs: int) -> None:
     assert counted(layer, torch.rand(shape)) == {"": macs}
 
 
-def test_attention() -> None:
+@pytest.mark.parametrize("device", ["cpu", "meta"])  # attention is one operation here, several there
+def test_attention(device: str) -> None:
     rows, dim, heads = 10, 16, 4
-    assert counted(TransformerBlock(dim, heads), torch.rand(1, rows, dim)) == {
+    block = TransformerBlock(dim, heads).to(device)
+    assert counted(block, torch.rand(1, rows, dim, device=device)) == {
         "": 2 * heads * rows * rows * (dim // heads),
         "norm1": 0,
         "qkv": rows * dim * 3 * dim,
@@ -50,7 +54,7 @@ def test_attention() -> None:
         "mlp.2": rows * dim * 4 * dim,
     }
     places = 6 * 6
-    assert counted(SelfAttention(16), torch.rand(1, 16, 6, 6)) == {
+    assert counted(SelfAttention(16).to(device), torch.rand(1, 16, 6, 6, device=device)) == {
         "": places * places * (2 + 8),  # keys of 2, values of 8
         "query": places * 16 * 2,
         "key": places * 16 * 2,
@@ -162,6 +166,41 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(shorter) < len(said)
     assert main(["nonesuch"]) == 2
     assert capsys.readouterr().err.startswith("python -m models.describe: unknown model 'nonesuch'; known: ")
+
+
+def test_a_list_gives_what_its_members_give() -> None:
+    network = nn.Module()
+    network.each = nn.ModuleList([nn.Linear(3, 2), nn.Sequential(nn.Linear(2, 5))])
+    network.forward = lambda x: network.each[1][0](network.each[0](x))  # type: ignore[method-assign]
+    meter = Meter(network)
+    with torch.no_grad(), meter.measuring("decode"):
+        network(torch.rand(1, 3))
+    by_name = {layer.name: layer for layer in meter.layers()}
+    assert by_name["each"].outputs == {"decode": [(1, 2), (1, 5)]}
+    assert by_name["each.1"].outputs == {"decode": [(1, 5)]}
+
+
+def test_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "page.md"
+    lines = ["Before", "<!-- models.describe tiny:wide -->", "| seen | `features` |", "<!-- end -->", "after"]
+    page.write_text("\n".join(lines))
+    for _ in range(2):  # the second time there is nothing to do
+        assert main(["--page", str(page)]) == 0
+        before, block, _, head, _, row, rest, whole, *codes, end, after = page.read_text().splitlines()
+        assert (before, block, end, after) == (lines[0], lines[1], *lines[3:])
+        assert head.startswith("| part | module | output | parameters |")
+        assert row == "| seen | `features` | 16×32×32 | 448 | 0.000 | – |"
+        parameters = describe.describe("tiny:wide").parameters
+        assert rest.startswith(f"| the rest | | – | {parameters - 448:,} |")
+        assert whole.startswith(f"| **tiny:wide** | | | **{parameters:,}** |")
+        assert codes[1].startswith("Appearance code, 65,552 bytes: `structure.token` 4")
+    page.write_text("\n".join(lines).replace("features", "nonesuch"))
+    assert main(["--page", str(page)]) == 2
+    said = capsys.readouterr().err
+    assert said == "python -m models.describe: tiny:wide has no module 'nonesuch'\n"
+    assert main(["--page", str(tmp_path / "none.md")]) == 2
+    with pytest.raises(SystemExit, match="2"):
+        main([])
 
 
 def test_the_generator_without_weights_can_be_described() -> None:
