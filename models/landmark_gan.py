@@ -71,8 +71,8 @@ class HeatMaps(nn.Module):
             raise ValueError(f"unknown heat maps {kind!r}; known: paper, code")
         self.size, self.kind = size, kind
         self.variance = VARIANCE if kind == "paper" else CODE_SIGMA**2
-        self.axis: Tensor
-        axis = torch.arange(size if kind == "paper" else size * CODE_OVERSIZE, dtype=torch.float32)
+        self.axis: Tensor  # whole numbers, which stay exact where weights are cast
+        axis = torch.arange(size if kind == "paper" else size * CODE_OVERSIZE)
         self.register_buffer("axis", axis, persistent=False)
 
     def forward(self, points: Tensor) -> Tensor:
@@ -276,12 +276,12 @@ class LandmarkGan(Reenactor[Appearance, Structure]):
         batch, dtype = structure.points.shape[0], self.generator.leave.weight.dtype
         picture = (appearance.picture * 2 - 1).expand(batch, -1, -1, -1)
         drawn = self.generator(picture.to(dtype), self.heat(structure.points).to(dtype))
-        return (drawn.float() + 1) / 2, self.alpha.expand(batch, -1, -1, -1)
+        return (drawn.float() + 1) / 2, self.alpha.float().expand(batch, -1, -1, -1)
 
     def _gains(self, controls: Controls) -> Tensor:
         """B×68: how much of the driver's expression each point takes on."""
         own = torch.stack((controls.lips, controls.eyes), 1) - 1
-        return controls.gain_expression.unsqueeze(1) * (1 + own @ self.share)
+        return controls.gain_expression.unsqueeze(1) * (1 + own @ self.share.to(own.dtype))
 
 
 def _in_frame(code: Structure) -> Tensor:

@@ -128,18 +128,18 @@ class Latent(Reenactor[Appearance, Structure]):
     def invert(self, picture: Tensor) -> Tensor:
         """The W+ code (B×L×512) of pictures (B×3×S×S in [0, 1], S a multiple of what the encoder sees)."""
         seen = F.adaptive_avg_pool2d(picture, self.seen) * 2 - 1
-        w: Tensor = self.encoder(seen.to(self.encoder.latlayer1.weight.dtype)) + self.latent_avg
-        return w
+        w: Tensor = self.encoder(seen.to(self._dtype))
+        return w.float() + self.latent_avg.float()
 
     def split(self, w: Tensor) -> tuple[Tensor, Tensor]:
         """f_E: w^(a) and w^(s), B×L×512 each, of a W+ code."""
-        w_a, w_s = self.f_e(w - self.latent_avg).chunk(2, 2)
+        w_a, w_s = self.f_e((w - self.latent_avg.float()).to(self._dtype)).float().chunk(2, 2)
         return w_a, w_s
 
     def join(self, w_a: Tensor, w_s: Tensor) -> Tensor:
         """f_D: the W+ code of the two (supplement, section 2)."""
-        w: Tensor = self.f_d(torch.cat((w_a, w_s), 2)) + self.latent_avg
-        return w
+        w: Tensor = self.f_d(torch.cat((w_a, w_s), 2).to(self._dtype))
+        return w.float() + self.latent_avg.float()
 
     def encode_appearance(self, sources: Sequence[Observation]) -> Appearance:
         if len(sources) != 1:
@@ -165,5 +165,10 @@ class Latent(Reenactor[Appearance, Structure]):
 
     def decode(self, appearance: Appearance, structure: Structure) -> tuple[Tensor, Tensor]:
         w = self.join(appearance.w_a.expand_as(structure.w_s), structure.w_s)
-        rgb = ((self.generator(w).float() + 1) / 2).clamp(0, 1)
-        return rgb, self.alpha.expand(rgb.shape[0], -1, -1, -1)
+        rgb = ((self.generator(w.to(self._dtype)).float() + 1) / 2).clamp(0, 1)
+        return rgb, self.alpha.float().expand(rgb.shape[0], -1, -1, -1)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        """The weights'; codes are float32, for their differences are the motion."""
+        return self.encoder.latlayer1.weight.dtype

@@ -118,7 +118,7 @@ class DaeGan(Reenactor[Appearance, Structure]):
         features = appearance.features
         picture = self.generator.decode(features, structure.pose.to(features.dtype))
         rgb = (picture.float() + 1) / 2
-        return rgb, self.alpha.expand(rgb.shape[0], -1, -1, -1)
+        return rgb, self.alpha.float().expand(rgb.shape[0], -1, -1, -1)
 
     def _signed(self, image: Tensor) -> Tensor:
         """[0, 1] → [−1, 1], in the weights' type."""

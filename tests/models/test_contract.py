@@ -2,6 +2,7 @@
 have random ones here and are narrow, for no law is about their width.
 """
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -398,18 +399,37 @@ def test_it_runs_in_mixed_precision(scene: Scene) -> None:
     generator = scene.generator
     if not any(True for _ in generator.parameters()):
         pytest.skip("has no parameters")
-    appearance = scene.appearances[0]
+    appearance, played = scene.appearances[0], scene.played
     with MixedPrecision(), torch.autocast("cpu", torch.bfloat16):
         structure = generator.encode_structure(scene.driving[0])
-        moved = generator.transfer(structure, rows(scene.played.neutral, 0), appearance, Controls.default())
-        rgb, alpha = generator.decode(appearance, rows(scene.played.half, 0))
-    assert_same(map_code(Tensor.float, structure), rows(scene.played.structure, 0), 0.1)
+        moved = generator.transfer(structure, rows(played.neutral, 0), appearance, Controls.default())
+        rgb, alpha = generator.decode(appearance, rows(played.half, 0))
+    assert_same(map_code(Tensor.float, structure), rows(played.structure, 0), 0.1)
     for code in (structure, moved):
         if hasattr(code, "points"):
             assert code.points.dtype == torch.float32
-            assert_same(structure.points, scene.played.structure.points[:1], 1e-5)
-    assert float((rgb.float() - scene.played.rgb[:1]).abs().mean()) < 4 / 255
-    assert torch.allclose(alpha.float(), scene.played.alpha[:1], atol=1 / 255)
+            assert_same(structure.points, played.structure.points[:1], 1e-5)
+    assert float((rgb.float() - played.rgb[:1]).abs().mean()) < 4 / 255
+    assert torch.allclose(alpha.float(), played.alpha[:1], atol=1 / 255)
+
+
+def test_it_runs_with_bfloat16_weights(scene: Scene) -> None:
+    """Structure codes and pictures stay float32."""
+    if not any(True for _ in scene.generator.parameters()):
+        pytest.skip("has no parameters")
+    generator = copy.deepcopy(scene.generator).bfloat16()
+    with MixedPrecision():
+        appearance = generator.encode_appearance([scene.sources[0]])
+        structure = generator.encode_structure(scene.driving[0])
+        neutral = generator.neutral([generator.encode_structure(scene.driving[1])])
+        moved = generator.transfer(structure, neutral, appearance, Controls.default())
+        half = generator.blend(moved, appearance.structure, torch.tensor([0.5]))
+        rgb, alpha = generator.decode(appearance, half)
+    assert all(tensor.dtype == torch.float32 for tensor in (*structure, *moved, rgb, alpha))
+    assert bool(torch.isfinite(rgb).all())
+    plain = scene.generator.decode(scene.appearances[0], scene.appearances[0].structure)[0]
+    still = generator.decode(appearance, appearance.structure)[0]
+    assert float((still - plain).abs().mean()) < 4 / 255
 
 
 def test_a_mixed_precision_grid_would_be_noticed() -> None:

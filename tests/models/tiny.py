@@ -59,11 +59,12 @@ class Tiny(Reenactor[TinyAppearance, TinyStructure]):
         if not 1 <= len(sources) <= self.spec.max_sources:
             raise ValueError(f"tiny takes 1 to {self.spec.max_sources} source pictures, not {len(sources)}")
         every = cat_codes([source._replace(points=None, person=None) for source in sources])
-        features = self.features(every.image).mean(0, keepdim=True)
+        features = self.features(every.image.to(self.linear.weight.dtype)).mean(0, keepdim=True)
         return TinyAppearance(self.encode_structure(sources[0]), features)
 
     def encode_structure(self, driving: Observation) -> TinyStructure:
-        return TinyStructure(self.linear(self.token(driving.image).mean((2, 3))))
+        picture = driving.image.to(self.linear.weight.dtype)
+        return TinyStructure(self.linear(self.token(picture).mean((2, 3))).float())
 
     def neutral(self, codes: Sequence[TinyStructure]) -> TinyStructure:
         if not codes:
@@ -81,6 +82,6 @@ class Tiny(Reenactor[TinyAppearance, TinyStructure]):
         )
 
     def decode(self, appearance: TinyAppearance, structure: TinyStructure) -> tuple[Tensor, Tensor]:
-        scale = 1 + self.scale(structure.token).unsqueeze(2).unsqueeze(3)
-        rgb = torch.sigmoid(self.picture(F.relu(appearance.features * scale)))
-        return rgb, self.alpha.expand(rgb.shape[0], -1, -1, -1)
+        scale = 1 + self.scale(structure.token.to(self.linear.weight.dtype)).unsqueeze(2).unsqueeze(3)
+        rgb = torch.sigmoid(self.picture(F.relu(appearance.features * scale))).float()
+        return rgb, self.alpha.float().expand(rgb.shape[0], -1, -1, -1)
