@@ -43,7 +43,7 @@ LEARNER = Shape(  # as wide as a few pictures take
     token=8,
     encoder=(16, 16, 32, 32, 32),
     features=(16, 16, 16, 32, 32, 32),
-    motion=(32, 32, 32, 32),
+    motion=(32, 32, 32, 32, 32),
     decoder=(32, 32, 32, 16, 16),
     blocks=1,
     heads=(2, 2, 2, 2),
@@ -517,12 +517,13 @@ def learn(net: Imf, people: Tensor, steps: int) -> None:
 
 
 @pytest.mark.slow
-def test_it_learns_eight_pictures_and_parts_the_people_from_their_motion() -> None:
+@pytest.mark.parametrize(("levels", "steps"), [(4, 900), (3, 600)], ids=["paper", "light"])
+def test_it_learns_eight_pictures_and_parts_the_people_from_their_motion(levels: int, steps: int) -> None:
     torch.manual_seed(0)
-    net = Imf("light", LEARNER)
+    net = Imf("paper", replace(LEARNER, motion=LEARNER.motion[: 1 + levels]))
     seen = [observed(looks, TRACKS[0], net.spec.source) for looks in PEOPLE]
     people = torch.stack([one.image for one in seen])
-    learn(net.train(), people, steps=600)
+    learn(net.train(), people, steps)
 
     net.eval()
     every, count = people.flatten(0, 1), len(POSES)
