@@ -36,7 +36,7 @@ MODES = {
 FEWEST = 3  # runs of a row
 WARM_UP = {"cpu": 1, "mps": 3, "cuda": 3}  # runs that are not counted
 MB = 1e6
-WIDTH = 100  # of the table, characters
+WIDTH = 116  # of the table, characters
 
 
 @dataclass(frozen=True)
