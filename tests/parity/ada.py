@@ -3,12 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
 from models.public_weights import nvlabs_generator
 from models.stylegan2 import Generator
 from tests.parity.golden import Golden
+from tests.parity.nets import Row, given, listened, rows_of, state_of
 
 NETS = ("sg2_ada_g",)
 TRUNCATION = 0.7  # of `w_psi07`
@@ -21,33 +19,20 @@ TAPS = {
     "synthesis.b256.conv1": "convs.11",
 }
 
-Row = tuple[Any, ...]  # name, ok, largest error, its tolerance, root mean square error, its tolerance
 
-
-@torch.inference_mode()
 def rows(folder: Path | str) -> list[Row]:
-    """A row for each output and tap."""
-    (net,) = NETS
-    golden = Golden(str(folder), net)
-    state, mean = nvlabs_generator({key: torch.from_numpy(value) for key, value in golden.params().items()})
+    """See `rows_of`."""
+    return rows_of(folder, dict.fromkeys(NETS, _generator))
+
+
+def _generator(golden: Golden) -> dict[str, Any]:
+    state, mean = nvlabs_generator(state_of(golden))
     generator = Generator(golden.meta["source"]["constructor"]["img_resolution"])
     generator.load_state_dict(state)
-    got: dict[str, Any] = {}
-    for name in golden.outputs(taps=True):
-        if name.startswith("tap:"):
-            _listen(generator.get_submodule(TAPS[name.removeprefix("tap:")]), name, got)
-    z, ws = (torch.from_numpy(golden.inputs()[f"{net}.{name}"]) for name in ("z", "ws"))
+    got = listened(generator, golden, TAPS)
+    z, ws = given(golden, "z"), given(golden, "ws")
     got["image_ws"] = generator(ws)
     got["w"] = generator.map(z)
     got["w_psi07"] = generator.map(z, TRUNCATION, mean)
     got["image_z"] = generator(got["w"][:1].unsqueeze(1).expand(-1, ws.shape[1], -1))
-    return [(f"{net}:{name}", *row) for name, *row in golden.compare(got)]
-
-
-def _listen(module: nn.Module, name: str, got: dict[str, Any]) -> None:
-    """Keep what the module gives at its first call."""
-
-    def keep(_: nn.Module, __: Any, output: Tensor) -> None:
-        got.setdefault(name, output.clone())
-
-    module.register_forward_hook(keep)
+    return got
