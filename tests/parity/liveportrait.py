@@ -1,0 +1,124 @@
+"""LivePortrait's five networks, and the chain of them from two pictures to one, against the originals."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from models.liveportrait.appearance import AppearanceExtractor
+from models.liveportrait.keypoints import absolute, relative
+from models.liveportrait.motion import MotionExtractor
+from models.liveportrait.spade import SpadeGenerator, folded
+from models.liveportrait.stitching import Stitching, openness
+from models.liveportrait.warping import WarpingNetwork
+from tests.parity.golden import Golden
+from tests.parity.nets import Row, given, listened, rows_of, state_of
+
+# Of the 203 landmarks that the authors' program measures eyes and lips with: across, and along.
+LEFT_EYE, RIGHT_EYE = ((6, 18), (0, 12)), ((30, 42), (24, 36))
+LIPS = ((90, 102), (48, 66))
+
+
+def rows(folder: Path | str) -> list[Row]:
+    """See `rows_of`."""
+    return rows_of(folder, CHECKS)
+
+
+def _appearance(golden: Golden) -> dict[str, Any]:
+    net = _filled("lp_f", golden)
+    got = listened(net, golden)
+    got["feature_3d"] = net(given(golden, "image"))
+    return got
+
+
+def _motion(golden: Golden) -> dict[str, Any]:
+    net = _filled("lp_m", golden)
+    got = listened(net, golden)
+    raw: list[Any] = []
+    net.detector.register_forward_hook(lambda _, __, out: raw.append(out))
+    motion = net(given(golden, "image"))
+    got |= {f"raw_{name}": value for name, value in raw[0]._asdict().items()}
+    got |= {f"deg_{name}": getattr(motion, name) for name in ("pitch", "yaw", "roll")}
+    return got | {"rotation": motion.rotation, "x_transformed": motion.points}
+
+
+def _warping(golden: Golden) -> dict[str, Any]:
+    net = _filled("lp_w", golden)
+    got = listened(net, golden)
+    volume, driving, source = (given(golden, name) for name in ("feature_3d", "kp_driving", "kp_source"))
+    dense = net.dense(volume, driving, source)
+    return got | {
+        "out": net.flat(volume, dense),
+        "occlusion_map": dense.occlusion,
+        "deformation": dense.deformation,
+        "mask": dense.mask,
+    }
+
+
+def _generator(golden: Golden) -> dict[str, Any]:
+    net = _filled("lp_g", golden)
+    got = listened(net, golden)
+    got["image"] = net(given(golden, "feature"))
+    return got
+
+
+def _stitching(golden: Golden) -> dict[str, Any]:
+    net = _filled("lp_s", golden)
+    source, driving = given(golden, "kp_source"), given(golden, "kp_driving")
+    landmarks = given(golden, "landmarks203")
+    return {
+        "stitch_delta": net.retarget_shoulder(source, driving),
+        "stitching": net.stitched(source, driving),
+        "retarget_eye": net.eyes(source, given(golden, "eye_ratio")),
+        "retarget_lip": net.lips(source, given(golden, "lip_ratio")),
+        "eye_close_ratio": torch.cat([openness(landmarks, *eye) for eye in (LEFT_EYE, RIGHT_EYE)], 1),
+        "lip_close_ratio": openness(landmarks, *LIPS),
+    }
+
+
+def _chain(golden: Golden) -> dict[str, Any]:
+    extract, motion, warp, draw, stitch = (_filled(net, golden) for net in MODULES)
+    picture = given(golden, "source")
+    source, rest, driving = (motion(given(golden, name)) for name in ("source", "driving0", "driving1"))
+    volume = extract(picture)
+    moved, from_rest = absolute(source, driving), relative(source, driving, rest)
+    stitched = stitch.stitched(source.points, moved)
+    dense = warp.dense(volume, stitched, source.points)
+    return {
+        "image": draw(warp.flat(volume, dense)),
+        "x_s": source.points,
+        "x_d_absolute": moved,
+        "x_d_absolute_stitched": stitched,
+        "x_d_relative": from_rest,
+        "x_d_relative_stitched": stitch.stitched(source.points, from_rest),
+        "occlusion_map": dense.occlusion,
+        "deformation": dense.deformation,
+        "feature_3d": volume,
+        "R_s": source.rotation,
+        "R_d1": driving.rotation,
+    }
+
+
+MODULES: dict[str, Callable[[], Any]] = {
+    "lp_f": AppearanceExtractor,
+    "lp_m": MotionExtractor,
+    "lp_w": WarpingNetwork,
+    "lp_g": SpadeGenerator,
+    "lp_s": Stitching,
+}
+CHECKS: dict[str, Callable[[Golden], dict[str, Any]]] = {
+    "lp_f": _appearance,
+    "lp_m": _motion,
+    "lp_w": _warping,
+    "lp_g": _generator,
+    "lp_s": _stitching,
+    "lp_chain": _chain,
+}
+NETS = tuple(CHECKS)
+
+
+def _filled(net: str, golden: Golden) -> Any:
+    module = MODULES[net]()
+    module.load_state_dict(folded(state_of(golden, net)))
+    return module.eval()
