@@ -28,8 +28,7 @@ def codes(count: int, rows: int = styles(32)) -> Tensor:
 
 def test_a_wrong_slope_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     folder = shared_folder("golden/public")
-    monkeypatch.setattr(parity, "NETS", parity.NETS[:1])
-    monkeypatch.setattr(parity, "CHECKS", parity.CHECKS[:1])
+    monkeypatch.setattr(parity, "CHECKS", dict([next(iter(parity.CHECKS.items()))]))
     monkeypatch.setattr("models.layers.SLOPE", 0.21)
     failed = {name for name, ok, *_ in parity.rows(folder) if not ok}
     assert {"sg2_rosinality_g:w", "sg2_rosinality_g:image_wplus", "sg2_rosinality_g:latent_z_trunc"} <= failed

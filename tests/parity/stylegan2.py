@@ -8,13 +8,12 @@ from models.stylegan2 import Discriminator, Generator, styles
 from tests.parity.golden import Golden
 from tests.parity.nets import Row, filled, given, listened, rows_of
 
-NETS = ("sg2_rosinality_g", "sg2_rosinality_d", "e4e")
 TRUNCATION = 0.7  # of `image_z_trunc`
 
 
 def rows(folder: Path | str) -> list[Row]:
     """See `rows_of`."""
-    return rows_of(folder, dict(zip(NETS, (_generator, _discriminator, _encoders), strict=True)))
+    return rows_of(folder, CHECKS)
 
 
 def _generator(golden: Golden) -> dict[str, Any]:
@@ -46,3 +45,7 @@ def _encoders(golden: Golden) -> dict[str, Any]:
     e4e.relative = False  # pSp, of which the fixture has the same parameters
     got["psp_w"] = e4e(picture)
     return got
+
+
+CHECKS = {"sg2_rosinality_g": _generator, "sg2_rosinality_d": _discriminator, "e4e": _encoders}
+NETS = tuple(CHECKS)
