@@ -41,8 +41,52 @@ def volume_grid(size: torch.Size, like: Tensor) -> Tensor:
     return torch.stack((x, y, z), 3)
 
 
+def shifted_volumes(volume: Tensor, shifts: Tensor) -> Tensor:
+    """B×K×C×D×H×W: the volume (B×C×D×H×W) looked up at its grid and each of the shifts (B×K×3, x, y, z), as
+    `sample_volume` does it. Where a place is looked up along an axis depends on that axis alone, so these are
+    three products with matrices of two weights a row, and no sampling in five dimensions.
+    """
+    looked = volume.float().unsqueeze(1).expand(-1, shifts.shape[1], -1, -1, -1, -1)
+    for axis, count, shift in zip("whd", volume.shape[:1:-1], shifts.float().unbind(2), strict=True):
+        places = torch.arange(count, device=volume.device, dtype=torch.float32)
+        grid = torch.linspace(-1, 1, count, device=volume.device, dtype=torch.float32)
+        at = ((grid + shift.unsqueeze(2) + 1) * count - 1) / 2  # B×K×count, places
+        share = (1 - (at.unsqueeze(3) - places).abs()).clamp(min=0)
+        looked = torch.einsum(f"bkn{axis},bkcdhw->bkc{'dhw'.replace(axis, 'n')}", share, looked)
+    return looked.to(volume.dtype)
+
+
 def sample_volume(volume: Tensor, grid: Tensor) -> Tensor:
     """B×C×D×H×W of a volume (B×C×d×h×w) at a grid (B×D×H×W×3, x, y, z, −1 … 1 from edge to edge), trilinear,
     nought outside.
+
+    Neither ONNX nor Apple's GPUs know torch's own sampling of volumes: there, and so in exported programs, it
+    is `gathered`.
     """
+    if torch.compiler.is_exporting() or volume.device.type == "mps":
+        return gathered(volume, grid)
     return F.grid_sample(volume.float(), grid, align_corners=False).to(volume.dtype)
+
+
+def gathered(volume: Tensor, grid: Tensor) -> Tensor:
+    """`sample_volume`, made of lookups of the eight places around each point."""
+    batch, channels, depth, height, width = volume.shape
+    size = torch.tensor((width, height, depth), device=volume.device)
+    at = ((grid.flatten(1, 3) + 1) * size - 1) / 2  # B×N×3, places
+    first = at.floor()
+    # Of the nearer and of the farther place, along each axis.
+    index = torch.stack((first, first + 1), 3).long()
+    share = torch.stack((first + 1 - at, at - first), 3)
+    share = share * ((index >= 0) & (index < size.unsqueeze(1)))
+    x, y, z = torch.minimum(index.clamp(min=0), size.unsqueeze(1) - 1).unbind(2)  # B×N×2 each
+    along_x, along_y, along_z = share.unbind(2)
+    flat, found = volume.float().flatten(2), None
+    for k in range(2):
+        for j in range(2):
+            for i in range(2):
+                place = (z[..., k] * height + y[..., j]) * width + x[..., i]
+                value = flat.gather(2, place.unsqueeze(1).expand(-1, channels, -1))
+                value = value * (along_z[..., k] * along_y[..., j] * along_x[..., i]).unsqueeze(1)
+                found = value if found is None else found + value
+    assert found is not None
+    return found.view(batch, channels, *grid.shape[1:4]).to(volume.dtype)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.liveportrait.appearance import CHANNELS, DEPTH
-from models.liveportrait.blocks import ConvNorm, sample_volume, volume_grid
+from models.liveportrait.blocks import ConvNorm, sample_volume, shifted_volumes, volume_grid
 from models.liveportrait.keypoints import POINTS
 
 COMPRESSED = 4  # channels of the volume that the dense motion is found with
@@ -96,14 +96,9 @@ class DenseMotion(nn.Module):
         self.occlusion = nn.Conv2d(self.hourglass.outputs * DEPTH, 1, 7, padding=3)
 
     def forward(self, volume: Tensor, driving: Tensor, source: Tensor) -> Dense:
-        batch, size = volume.shape[0], volume.shape[2:]
-        grid = volume_grid(size, volume)
+        grid = volume_grid(volume.shape[2:], volume)
         shifts = F.pad(source - driving, (0, 0, 1, 0)).float()  # B×22×3
-        grids = grid + shifts.view(batch, -1, 1, 1, 1, 3)
-        small = F.relu(self.norm(self.compress(volume)))
-        ways = grids.shape[1]
-        each = small.unsqueeze(1).expand(-1, ways, -1, -1, -1, -1).flatten(0, 1)
-        moved = sample_volume(each, grids.flatten(0, 1)).view(batch, ways, COMPRESSED, *size)
+        moved = shifted_volumes(F.relu(self.norm(self.compress(volume))), shifts)
         heat = F.pad(_heat(grid, driving) - _heat(grid, source), (0, 0, 0, 0, 0, 0, 1, 0))
         seen = torch.cat((heat.to(moved.dtype).unsqueeze(2), moved), 2).flatten(1, 2)
         found = self.hourglass(seen)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils import spectral_norm
 
 from models.liveportrait.appearance import AppearanceExtractor
-from models.liveportrait.blocks import sample_volume, volume_grid
+from models.liveportrait.blocks import gathered, sample_volume, shifted_volumes, volume_grid
 from models.liveportrait.keypoints import EXPRESSION, POINTS, Motion, absolute, degrees, relative, rotation
 from models.liveportrait.motion import BINS, Detector, MotionExtractor
 from models.liveportrait.spade import SpadeGenerator, folded
@@ -93,6 +93,41 @@ def test_a_volume_looked_up_where_it_is_grows_by_its_edge() -> None:
     found = sample_volume(ramp, volume_grid(torch.Size((4, 4, 8)), ramp)[None])[0, 0, 2, 2]
     assert torch.allclose(found[1:-1], (torch.arange(8.0) * 8 / 7 - 0.5)[1:-1], atol=1e-5)
     assert torch.allclose(found[[0, -1]], torch.tensor([0.0, 3.5]), atol=1e-5)  # half of it is outside
+
+
+def test_shifted_volumes_are_samples_of_the_shifted_grid() -> None:
+    made = torch.Generator().manual_seed(0)
+    volume = torch.randn(2, 4, 8, 16, 20, generator=made)
+    shifts = 3 * torch.rand(2, 5, 3, generator=made) - 1.5  # some of which leave nothing
+    shifts[:, 0] = 0
+    grid = volume_grid(volume.shape[2:], volume)
+    found = shifted_volumes(volume, shifts)
+    for way in range(5):
+        expected = sample_volume(volume, grid + shifts[:, way].view(2, 1, 1, 1, 3))
+        assert torch.allclose(found[:, way], expected, atol=1e-5)
+
+
+def test_gathered_samples_are_the_sampler_s() -> None:
+    made = torch.Generator().manual_seed(0)
+    volume = torch.randn(2, 3, 5, 6, 7, generator=made)
+    grid = 2.6 * torch.rand(2, 4, 8, 9, 3, generator=made) - 1.3  # inside, at the edges, and outside
+    assert torch.allclose(gathered(volume, grid), sample_volume(volume, grid), atol=1e-5)
+    assert bool((sample_volume(volume, grid) == 0).any())
+
+
+def test_exported_programs_do_not_sample_volumes() -> None:
+    """For which neither ONNX nor Apple's GPUs have an operation."""
+    torch.manual_seed(0)
+    net = WarpingNetwork(outputs=8, least=4, most=16).eval()
+    inputs = torch.randn(2, 32, 16, 32, 32), torch.rand(2, POINTS, 3), torch.rand(2, POINTS, 3)
+    batch = torch.export.Dim("batch", min=1, max=64)
+    with torch.no_grad():
+        program = torch.export.export(net, inputs, dynamic_shapes=[{0: batch}] * 3)
+        found = program.module()(*(one[:1] for one in inputs))
+        assert torch.allclose(found, net(*inputs)[:1], atol=1e-4)
+    called = {str(node.target) for node in program.graph.nodes}
+    assert any("conv" in name for name in called)
+    assert not [name for name in called if "grid_sampler" in name]
 
 
 def test_no_motion_leaves_every_place_where_it_is() -> None:
