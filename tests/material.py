@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-import av
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -40,6 +39,8 @@ def picture(path: Path) -> npt.NDArray[np.uint8]:
 
 def frames(path: Path, most: int | None = None) -> list[npt.NDArray[np.uint8]]:
     """A clip's pictures, H×W×3 RGB, or the first `most` of them."""
+    import av  # not on machines that only run the generators
+
     found = []
     with av.open(str(path)) as container:
         for frame in container.decode(video=0):
