@@ -94,6 +94,13 @@ def psnr(a: Tensor, b: Tensor) -> Tensor:
     return -10 * (a - b).square().flatten(1).mean(1).log10()
 
 
+def stands_out(drawn: Tensor, every: Tensor, right: int) -> tuple[float, float]:
+    """How like the picture `right` a drawn one (3×S×S) is, and how much more than like any other, dB."""
+    near = psnr(drawn.expand_as(every), every)
+    others = torch.cat((near[:right], near[right + 1 :]))
+    return float(near[right]), float(near[right] - others.max())
+
+
 def nearest(drawn: Tensor, candidates: list[Tensor]) -> Tensor:
     """Which of the candidates each row of `drawn` is most like."""
     return torch.stack([psnr(drawn, candidate) for candidate in candidates]).argmax(0)

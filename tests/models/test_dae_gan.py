@@ -3,8 +3,6 @@ one learns to part a person from a pose.
 """
 
 import operator
-import os
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,12 +17,12 @@ from models.dae_gan.reenactor import Layout, Structure
 from models.dae_gan.synthesis import Discriminator
 from models.layers import AdaIN, SelfAttention, flow_warp
 from models.pix2pixhd import ResidualBlock, logits
-from tests.material import TRACKS
-from tests.models.little_people import PEOPLE, POSES, observed, psnr
+from tests.material import TRACKS, shared_folder
+from tests.models.little_people import PEOPLE, POSES, observed, psnr, stands_out
+from tests.parity.dae_gan import rows
 
 TINY = Layout(side=64, code=16, width=8, downs=3, blocks=2)
 PAPER_SIDE = 256
-FIXTURES = Path(os.environ.get("REENACT_SHARED", "../shared")) / "golden" / "public"
 
 
 @pytest.fixture
@@ -414,11 +412,7 @@ def test_a_parameter_that_learns_nothing_would_be_noticed() -> None:
 
 
 def test_pix2pixhd_s_blocks_compute_what_the_originals_compute() -> None:
-    if not (FIXTURES / "p2phd_g.json").exists():
-        pytest.skip(f"no fixtures in {FIXTURES}")
-    from tests.parity.dae_gan import rows
-
-    found = rows(FIXTURES)
+    found = rows(shared_folder("golden/public"))
     assert {name.partition(":")[0] for name, *_ in found} == {"p2phd_g", "p2phd_d"}
     assert len(found) == 8 + 10
     assert [row for row in found if not row[1]] == []
@@ -497,11 +491,9 @@ def test_it_learns_eight_pictures_and_parts_the_people_from_the_poses(tiny: DaeG
                 # The other's pose codes: this person, in the other's poses, and in none of their own.
                 swapped, _ = tiny.decode(appearance, codes[1 - person])
                 for pose, drawn in enumerate(swapped):
-                    near = psnr(drawn.expand_as(every), every)
-                    right = person * count + pose
-                    assert float(near[right]) > 22
-                    others = torch.cat((near[:right], near[right + 1 :]))
-                    assert float(near[right] - others.max()) > 4
+                    like, margin = stands_out(drawn, every, person * count + pose)
+                    assert like > 22
+                    assert margin > 4
         # Relative: from the other's first pose to a second is, from this one's first pose, this one's second.
         first, second = (Structure(codes[1].pose[row : row + 1]) for row in range(2))
         appearance = tiny.encode_appearance([map_code(operator.itemgetter(slice(0, 1)), people[0])])

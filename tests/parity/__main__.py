@@ -18,14 +18,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from tests import parity
 from tests.parity.golden import Golden
-
-Row = tuple[
-    Any, ...
-]  # name, ok, largest error or what is wrong, its tolerance, root mean square, its tolerance
+from tests.parity.nets import Row
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
