@@ -6,6 +6,7 @@ weights load by key.
 """
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from typing import cast
 
 import torch
@@ -301,3 +302,11 @@ def faded_border(size: int, share: float = 0.03) -> Tensor:
     ramp = (torch.arange(size) + 0.5) / (share * size)
     line = torch.minimum(ramp, ramp.flip(0)).clamp(max=1)
     return torch.minimum(line.view(1, -1), line.view(-1, 1))[None, None]
+
+
+def without_autocast(device: str) -> AbstractContextManager[object]:
+    """For points, grids and flows, which half precision would spoil. Does nothing where autocast is off: an
+    exported graph would carry the change of mode along.
+    """
+    on = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return torch.autocast(device, enabled=False) if on else nullcontext()

@@ -11,14 +11,12 @@ the difference of channels' means.
 """
 
 import math
-from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple, cast
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.layers import flow_warp
+from models.layers import flow_warp, without_autocast
 
 SLOPE = 0.2
 GROUP = 16  # channels that are normalised together
@@ -163,7 +161,7 @@ class FlowHead(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """B×2×H×W float32. features: B×inputs×H×W."""
         weight, bias = self.conv.weight.float(), cast(Tensor, self.conv.bias).float()
-        with _without_autocast(features.device.type):
+        with without_autocast(features.device.type):
             return F.conv2d(features.float(), weight, bias, padding=1).tanh()
 
 
@@ -180,12 +178,6 @@ def _sides(side: int) -> list[int]:
     if found[-1] != side or side < SMALLEST * COARSE:
         raise ValueError(f"pictures of {side} pixels: the side must be a power of two from 16 on")
     return found
-
-
-def _without_autocast(device: str) -> AbstractContextManager[object]:
-    """Nothing where it is off: an exported graph would carry the change of mode along."""
-    on = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
-    return torch.autocast(device, enabled=False) if on else nullcontext()
 
 
 def _norm(width: int) -> nn.Module:

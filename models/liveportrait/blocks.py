@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.layers import without_autocast
+
 
 class ConvNorm(nn.Module):
     """3×3(×3) convolution, batch normalisation, activation, on pictures or volumes."""
@@ -52,7 +54,8 @@ def shifted_volumes(volume: Tensor, shifts: Tensor) -> Tensor:
         grid = torch.linspace(-1, 1, count, device=volume.device, dtype=torch.float32)
         at = ((grid + shift.unsqueeze(2) + 1) * count - 1) / 2  # B×K×count, places
         share = (1 - (at.unsqueeze(3) - places).abs()).clamp(min=0)
-        looked = torch.einsum(f"bkn{axis},bkcdhw->bkc{'dhw'.replace(axis, 'n')}", share, looked)
+        with without_autocast(volume.device.type):
+            looked = torch.einsum(f"bkn{axis},bkcdhw->bkc{'dhw'.replace(axis, 'n')}", share, looked)
     return looked.to(volume.dtype)
 
 

@@ -3,7 +3,10 @@
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from models.layers import without_autocast
 
 POINTS = 21
 STEP, FIRST = 3.0, -97.5  # degrees a bin of an angle, and those of the first; the authors' code has them so
@@ -64,8 +67,9 @@ def rotation(pitch: Tensor, yaw: Tensor, roll: Tensor) -> Tensor:
 
 def placed(kp: Tensor, turned: Tensor, exp: Tensor, scale: Tensor, t: Tensor) -> Tensor:
     """B×21×3: s·(x_c R + δ) + t, without t's z."""
-    shift = torch.nn.functional.pad(t[:, :2], (0, 1)).unsqueeze(1)
-    return scale.unsqueeze(2) * (kp @ turned + exp) + shift
+    shift = F.pad(t[:, :2], (0, 1)).unsqueeze(1)
+    with without_autocast(kp.device.type):
+        return scale.unsqueeze(2) * (kp @ turned + exp) + shift
 
 
 def absolute(source: Motion, driving: Motion) -> Tensor:
@@ -79,9 +83,11 @@ def absolute(source: Motion, driving: Motion) -> Tensor:
 
 def relative(source: Motion, driving: Motion, rest: Motion) -> Tensor:
     """B×21×3: the source's key points, moved as the driver's are from those of his at rest."""
+    with without_autocast(source.kp.device.type):
+        turned = driving.rotation @ rest.rotation.transpose(1, 2) @ source.rotation
     return placed(
         source.kp,
-        driving.rotation @ rest.rotation.transpose(1, 2) @ source.rotation,
+        turned,
         source.exp + driving.exp - rest.exp,
         source.scale * driving.scale / rest.scale,
         source.t + driving.t - rest.t,

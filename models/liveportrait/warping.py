@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.layers import without_autocast
 from models.liveportrait.appearance import CHANNELS, DEPTH
 from models.liveportrait.blocks import ConvNorm, sample_volume, shifted_volumes, volume_grid
 from models.liveportrait.keypoints import POINTS
@@ -103,9 +104,13 @@ class DenseMotion(nn.Module):
         seen = torch.cat((heat.to(moved.dtype).unsqueeze(2), moved), 2).flatten(1, 2)
         found = self.hourglass(seen)
         mask = self.mask(found).float().softmax(1)
-        # Σ mask·(grid + shift), of which the masks add up to one.
-        deformation = grid + torch.einsum("bkdhw,bkc->bdhwc", mask, shifts)
-        return Dense(mask, deformation, self.occlusion(found.flatten(1, 2)).sigmoid())
+        return Dense(mask, followed(grid, mask, shifts), self.occlusion(found.flatten(1, 2)).sigmoid())
+
+
+def followed(grid: Tensor, mask: Tensor, shifts: Tensor) -> Tensor:
+    """B×D×H×W×3: Σ mask·(grid + shift), of which the masks (B×K×D×H×W) add up to one. shifts: B×K×3."""
+    with without_autocast(grid.device.type):
+        return grid + torch.einsum("bkdhw,bkc->bdhwc", mask, shifts)
 
 
 def _heat(grid: Tensor, points: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from models.liveportrait.keypoints import EXPRESSION, POINTS, Motion, absolute, 
 from models.liveportrait.motion import BINS, Detector, MotionExtractor
 from models.liveportrait.spade import SpadeGenerator, folded
 from models.liveportrait.stitching import Stitching, openness
-from models.liveportrait.warping import WarpingNetwork
+from models.liveportrait.warping import WarpingNetwork, followed
 
 
 def motion(seed: int, batch: int = 2) -> Motion:
@@ -128,6 +128,25 @@ def test_exported_programs_do_not_sample_volumes() -> None:
     called = {str(node.target) for node in program.graph.nodes}
     assert any("conv" in name for name in called)
     assert not [name for name in called if "grid_sampler" in name]
+
+
+def test_half_precision_does_not_touch_points_and_grids() -> None:
+    made = torch.Generator().manual_seed(0)
+    source, driving, rest = motion(0, 1), motion(1, 1), motion(2, 1)
+    volume = torch.randn(1, 4, 4, 8, 8, generator=made)
+    mask = torch.rand(1, POINTS, 4, 8, 8, generator=made).softmax(1)
+
+    def found() -> tuple[Tensor, ...]:
+        grid = volume_grid(volume.shape[2:], volume)
+        return (
+            relative(source, driving, rest),
+            shifted_volumes(volume, source.kp),
+            followed(grid, mask, source.kp),
+        )
+
+    plain = found()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert all(torch.equal(a, b) for a, b in zip(found(), plain, strict=True))
 
 
 def test_no_motion_leaves_every_place_where_it_is() -> None:
