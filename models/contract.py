@@ -20,6 +20,8 @@ from torch import Tensor, nn
 
 LANDMARKS = 478  # MediaPipe FaceMesh with refined irises
 
+OFF = ("retarget",)  # controls that are nought until somebody asks for them
+
 
 class Observation(NamedTuple):
     """One picture of a face, cropped by a generator's `CropRule`."""
@@ -44,17 +46,25 @@ class Controls(NamedTuple):
     gain_expression: Tensor  # [0, 2] everything that is not head pose
     eyes: Tensor  # [0, 2] gaze and lids, on top of gain_expression
     lips: Tensor  # [0, 2] mouth, on top of gain_expression
+    face: Tensor  # [0, 2] all other expression, on top of gain_expression
+    retarget: (
+        Tensor  # 1: eyes and lips open as far as the landmarks tell; 0: as the network reads the picture
+    )
+    stitching: Tensor  # [0, 1] how much is done to keep the shoulders where they are
     mouth_pixels: Tensor  # 1: the inside of the driver's mouth is shown; 0: it is synthesised
     shading: Tensor  # [0, 1] how much of the driver's low-pass change of shading is shown
 
     @classmethod
     def default(cls, batch: int = 1, device: torch.device | str = "cpu", **values: float) -> "Controls":
-        """All ones, but for `values` (names as above)."""
+        """All ones but for those of `OFF`, and for `values` (names as above)."""
         unknown = values.keys() - set(cls._fields)
         if unknown:
             raise ValueError(f"unknown control {sorted(unknown)[0]!r}; known: {', '.join(cls._fields)}")
         return cls(
-            *(torch.full((batch,), float(values.get(name, 1.0)), device=device) for name in cls._fields)
+            *(
+                torch.full((batch,), float(values.get(name, name not in OFF)), device=device)
+                for name in cls._fields
+            )
         )
 
 
@@ -71,7 +81,10 @@ class CropRule:
     )  # of the square's centre from the box's, or from the landmark `centre`, in box sides; y points down
     anchors: tuple[int, ...] = ()  # landmark indices that span the box; empty: all
     centre: int | None = None  # index of the landmark on which the square is centred; None: the box's middle
-    upright: bool = False  # turn the crop so that the eyes are level
+    upright: bool = False  # turn the crop, by …
+    level: Literal["eyes", "face"] = (
+        "eyes"  # … the line through the eyes, or by what is square to the line from their middle to the lips'
+    )
     inside: bool = False  # keep the square on whole pixels and, where it fits, inside the picture
     min_scale: float = (
         0.0  # with `inside`: never shrink below this multiple of the box; beyond it the border repeats

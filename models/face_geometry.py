@@ -62,6 +62,7 @@ LIP_LOWER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
 IRIS_LEFT = (468, 469, 470, 471, 472)  # centre, then four of the rim
 IRIS_RIGHT = (473, 474, 475, 476, 477)
 EYE_CORNERS = (33, 133, 362, 263)  # outer left, inner left, inner right, outer right
+LIP_CORNERS = (61, 291)
 
 # The 68 points of iBUG's 300-W and 300-VW annotations, as landmarks of the mesh. The mesh has no exact
 # counterpart of the contour: its points are those of FACE_OVAL, from the level of the eyes down to the chin,
@@ -227,7 +228,12 @@ def crop_to_frame(points: npt.NDArray[np.floating[Any]], rule: CropRule, width: 
     anchors = xy[list(rule.anchors)] if rule.anchors else xy
     axes = np.eye(2)
     if rule.upright:
-        along = xy[list(EYE_CORNERS[2:])].mean(0) - xy[list(EYE_CORNERS[:2])].mean(0)
+        left, right = xy[list(EYE_CORNERS[:2])].mean(0), xy[list(EYE_CORNERS[2:])].mean(0)
+        if rule.level == "eyes":
+            along = right - left
+        else:
+            down = xy[list(LIP_CORNERS)].mean(0) - (left + right) / 2
+            along = np.array([down[1], -down[0]])
         along /= np.linalg.norm(along)
         axes = np.array(
             [[along[0], -along[1]], [along[1], along[0]]]

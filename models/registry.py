@@ -12,6 +12,7 @@ MODULES = {
     "dae_gan": "models.dae_gan",
     "landmark_gan": "models.landmark_gan",
     "latent": "models.latent",
+    "liveportrait": "models.liveportrait",
 }
 """Name → the module that defines it, so that asking for one network imports one network."""
 

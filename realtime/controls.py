@@ -5,10 +5,10 @@ from collections.abc import Mapping
 
 import torch
 
-from models.contract import Controls, Spec
+from models.contract import OFF, Controls, Spec
 
-SWITCHES = ("relative", "mouth_pixels")  # off or on, nothing between
-HIGHEST = {"relative": 1.0, "mouth_pixels": 1.0, "shading": 1.0}  # the others go to 2
+SWITCHES = ("relative", "retarget", "mouth_pixels")  # off or on, nothing between
+HIGHEST = dict.fromkeys((*SWITCHES, "stitching", "shading"), 1.0)  # the others go to 2
 
 
 class ControlPanel:
@@ -24,7 +24,7 @@ class ControlPanel:
     @property
     def defaults(self) -> dict[str, float]:
         """Every control's value before anybody changed it."""
-        return {name: min(1.0, highest) for name, highest in self._highest.items()}
+        return {name: min(float(name not in OFF), highest) for name, highest in self._highest.items()}
 
     def describe(self) -> dict[str, dict[str, float]]:
         """Name → min, max, step, value, for the page."""

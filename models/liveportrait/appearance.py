@@ -35,13 +35,14 @@ class ResidualBlock3d(nn.Module):
 
 
 class AppearanceExtractor(nn.Module):
-    """width: channels of the first layer."""
+    """width: channels of the first layer. depth: of the volume."""
 
-    def __init__(self, width: int = 64) -> None:
+    def __init__(self, width: int = 64, depth: int = DEPTH) -> None:
         super().__init__()
+        self.depth = depth
         self.first = ConvNorm(3, width)
         self.down_blocks = nn.ModuleList((Down(width, 2 * width), Down(2 * width, 4 * width)))
-        self.second = nn.Conv2d(4 * width, CHANNELS * DEPTH, 1)
+        self.second = nn.Conv2d(4 * width, CHANNELS * depth, 1)
         self.resblocks_3d = nn.Sequential(
             OrderedDict((f"3dr{index}", ResidualBlock3d(CHANNELS)) for index in range(RESIDUALS))
         )
@@ -53,4 +54,4 @@ class AppearanceExtractor(nn.Module):
             x = down(x)
         x = self.second(x)
         batch, _, height, width = x.shape
-        return cast(Tensor, self.resblocks_3d(x.view(batch, CHANNELS, DEPTH, height, width)))
+        return cast(Tensor, self.resblocks_3d(x.view(batch, CHANNELS, self.depth, height, width)))

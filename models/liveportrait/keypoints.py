@@ -19,6 +19,9 @@ EXPRESSION = {
     9: (1, 2),
 }
 
+# Points that mostly move with …
+EYES, LIPS = (11, 13, 15, 16, 18), (6, 12, 14, 17, 19, 20)
+
 
 class Motion(NamedTuple):
     """What M finds in a picture."""
@@ -70,25 +73,3 @@ def placed(kp: Tensor, turned: Tensor, exp: Tensor, scale: Tensor, t: Tensor) ->
     shift = F.pad(t[:, :2], (0, 1)).unsqueeze(1)
     with without_autocast(kp.device.type):
         return scale.unsqueeze(2) * (kp @ turned + exp) + shift
-
-
-def absolute(source: Motion, driving: Motion) -> Tensor:
-    """B×21×3: the source's key points with the driver's pose and expression."""
-    taken = torch.zeros(POINTS, 3, dtype=torch.bool, device=source.exp.device)
-    for point, coordinates in EXPRESSION.items():
-        taken[point, list(coordinates)] = True
-    exp = torch.where(taken, driving.exp, source.exp)
-    return placed(source.kp, driving.rotation, exp, source.scale, driving.t)
-
-
-def relative(source: Motion, driving: Motion, rest: Motion) -> Tensor:
-    """B×21×3: the source's key points, moved as the driver's are from those of his at rest."""
-    with without_autocast(source.kp.device.type):
-        turned = driving.rotation @ rest.rotation.transpose(1, 2) @ source.rotation
-    return placed(
-        source.kp,
-        turned,
-        source.exp + driving.exp - rest.exp,
-        source.scale * driving.scale / rest.scale,
-        source.t + driving.t - rest.t,
-    )

@@ -88,6 +88,7 @@ class Detector(nn.Module):
         self.norm = nn.LayerNorm(last, eps=EPSILON)
         self.fc_kp = nn.Linear(last, 3 * POINTS)
         self.fc_scale = nn.Linear(last, 1)
+        nn.init.ones_(self.fc_scale.bias)  # about what it ends with: a head of no size could not be trained
         self.fc_pitch = nn.Linear(last, BINS)
         self.fc_yaw = nn.Linear(last, BINS)
         self.fc_roll = nn.Linear(last, BINS)

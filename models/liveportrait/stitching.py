@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.layers import without_autocast
 from models.liveportrait.keypoints import POINTS
 
 COORDINATES = 3 * POINTS
@@ -22,12 +23,19 @@ class Perceptron(nn.Module):
         self.mlp = nn.Sequential(*layers[:-1])
 
     def forward(self, *given: Tensor) -> Tensor:
-        """given: B×… each, of which the layers see all numbers."""
-        return cast(Tensor, self.mlp(torch.cat([one.flatten(1) for one in given], 1)))
+        """float32, for these are points. given: B×… each, of which the layers see all numbers."""
+        x = torch.cat([one.float().flatten(1) for one in given], 1)
+        with without_autocast(x.device.type):
+            for layer in self.mlp:
+                if isinstance(layer, nn.Linear):
+                    x = F.linear(x, layer.weight.float(), layer.bias.float())
+                else:
+                    x = layer(x)
+        return x
 
 
 class Stitching(nn.Module):
-    """Named as in the public weights."""
+    """Its parts are named as in the public weights."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,12 +43,11 @@ class Stitching(nn.Module):
         self.retarget_mouth = Perceptron(COORDINATES + 2, 128, 128, 64, COORDINATES)
         self.retarget_eye = Perceptron(COORDINATES + 3, 256, 256, 128, 128, 64, COORDINATES)
 
-    def stitched(self, source: Tensor, driving: Tensor) -> Tensor:
-        """The driving key points, moved so that the shoulders stay. source, driving: B×21×3."""
+    def forward(self, source: Tensor, driving: Tensor) -> Tensor:
+        """B×21×3: the driving key points, moved so that the shoulders stay. source, driving: B×21×3."""
         found = self.retarget_shoulder(source, driving)
         shift = F.pad(found[:, COORDINATES:], (0, 1)).unsqueeze(1)  # of x and y
-        stitched: Tensor = driving + found[:, :COORDINATES].view(-1, POINTS, 3) + shift
-        return stitched
+        return driving + cast(Tensor, found[:, :COORDINATES].view(-1, POINTS, 3) + shift)
 
     def eyes(self, source: Tensor, ratios: Tensor) -> Tensor:
         """B×21×3 to be added. ratios: B×3, how open the source's eyes are, left and right, and how they

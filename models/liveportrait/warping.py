@@ -22,7 +22,9 @@ class Down(ConvNorm):
     """And half the height and width."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.avg_pool3d(super().forward(x), (1, 2, 2))
+        x = super().forward(x)
+        # In two dimensions, which the CPU can do in bfloat16, too.
+        return F.avg_pool2d(x.flatten(1, 2), 2).unflatten(1, x.shape[1:3])
 
 
 class Up(ConvNorm):
@@ -64,9 +66,9 @@ class Decoder(nn.Module):
 
 
 class Hourglass(nn.Module):
-    def __init__(self, inputs: int, least: int, most: int) -> None:
+    def __init__(self, inputs: int, least: int, most: int, levels: int) -> None:
         super().__init__()
-        widths = [inputs, *(min(most, least << level) for level in range(1, LEVELS + 1))]
+        widths = [inputs, *(min(most, least << level) for level in range(1, levels + 1))]
         self.encoder, self.decoder = Encoder(widths), Decoder(widths, least)
         self.outputs = inputs + least
 
@@ -87,14 +89,14 @@ class DenseMotion(nn.Module):
     learned from how the volume looks when it is moved by each.
     """
 
-    def __init__(self, least: int = LEAST, most: int = MOST) -> None:
+    def __init__(self, depth: int, least: int, most: int, levels: int) -> None:
         super().__init__()
         ways = POINTS + 1  # the background stays
         self.compress = nn.Conv3d(CHANNELS, COMPRESSED, 1)
         self.norm = nn.BatchNorm3d(COMPRESSED)
-        self.hourglass = Hourglass(ways * (COMPRESSED + 1), least, most)
+        self.hourglass = Hourglass(ways * (COMPRESSED + 1), least, most, levels)
         self.mask = nn.Conv3d(self.hourglass.outputs, ways, 7, padding=3)
-        self.occlusion = nn.Conv2d(self.hourglass.outputs * DEPTH, 1, 7, padding=3)
+        self.occlusion = nn.Conv2d(self.hourglass.outputs * depth, 1, 7, padding=3)
 
     def forward(self, volume: Tensor, driving: Tensor, source: Tensor) -> Dense:
         grid = volume_grid(volume.shape[2:], volume)
@@ -120,12 +122,21 @@ def _heat(grid: Tensor, points: Tensor) -> Tensor:
 
 
 class WarpingNetwork(nn.Module):
-    """outputs: channels that the generator is given."""
+    """outputs: channels that the generator is given. least, most, levels: channels and halvings of the
+    hourglass. depth: of the volume.
+    """
 
-    def __init__(self, outputs: int = 256, least: int = LEAST, most: int = MOST) -> None:
+    def __init__(
+        self,
+        outputs: int = 256,
+        least: int = LEAST,
+        most: int = MOST,
+        levels: int = LEVELS,
+        depth: int = DEPTH,
+    ) -> None:
         super().__init__()
-        self.dense_motion_network = DenseMotion(least, most)
-        self.third = ConvNorm(CHANNELS * DEPTH, outputs, activation=lambda x: F.leaky_relu(x, SLOPE))
+        self.dense_motion_network = DenseMotion(depth, least, most, levels)
+        self.third = ConvNorm(CHANNELS * depth, outputs, activation=lambda x: F.leaky_relu(x, SLOPE))
         self.fourth = nn.Conv2d(outputs, outputs, 1)
 
     def dense(self, volume: Tensor, driving: Tensor, source: Tensor) -> Dense:

@@ -55,7 +55,7 @@ class Warp(Reenactor[Appearance, Structure]):
         reads=frozenset({"image", "points"}),
         source=CropRule(size=SIZE, scale=2.4, shift=(0.0, -0.05), inside=True, min_scale=1.9),
         driving=CropRule(size=320, scale=1.3),
-        controls=Controls._fields,
+        controls=("relative", "gain_pose", "gain_expression", "eyes", "lips", "mouth_pixels", "shading"),
         needs_weights=False,
         appearance="host",
     )

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
+from models.contract import LANDMARKS, Controls, Observation
+from models.liveportrait import LivePortrait
 from models.liveportrait.appearance import AppearanceExtractor
-from models.liveportrait.keypoints import absolute, relative
 from models.liveportrait.motion import MotionExtractor
 from models.liveportrait.spade import SpadeGenerator, folded
 from models.liveportrait.stitching import Stitching, openness
@@ -69,7 +71,7 @@ def _stitching(golden: Golden) -> dict[str, Any]:
     landmarks = given(golden, "landmarks203")
     return {
         "stitch_delta": net.retarget_shoulder(source, driving),
-        "stitching": net.stitched(source, driving),
+        "stitching": net(source, driving),
         "retarget_eye": net.eyes(source, given(golden, "eye_ratio")),
         "retarget_lip": net.lips(source, given(golden, "lip_ratio")),
         "eye_close_ratio": torch.cat([openness(landmarks, *eye) for eye in (LEFT_EYE, RIGHT_EYE)], 1),
@@ -78,26 +80,37 @@ def _stitching(golden: Golden) -> dict[str, Any]:
 
 
 def _chain(golden: Golden) -> dict[str, Any]:
-    extract, motion, warp, draw, stitch = (_filled(net, golden) for net in MODULES)
-    picture = given(golden, "source")
-    source, rest, driving = (motion(given(golden, name)) for name in ("source", "driving0", "driving1"))
-    volume = extract(picture)
-    moved, from_rest = absolute(source, driving), relative(source, driving, rest)
-    stitched = stitch.stitched(source.points, moved)
-    dense = warp.dense(volume, stitched, source.points)
-    return {
-        "image": draw(warp.flat(volume, dense)),
-        "x_s": source.points,
-        "x_d_absolute": moved,
-        "x_d_absolute_stitched": stitched,
-        "x_d_relative": from_rest,
-        "x_d_relative_stitched": stitch.stitched(source.points, from_rest),
-        "occlusion_map": dense.occlusion,
-        "deformation": dense.deformation,
-        "feature_3d": volume,
-        "R_s": source.rotation,
+    """Through the calls of the contract."""
+    net = LivePortrait().eval()
+    for part, name in PARTS.items():
+        net.get_submodule(name).load_state_dict(folded(state_of(golden, part)))
+    portrait = seen(F.interpolate(given(golden, "source"), scale_factor=2))  # which is halved again
+    rest, driving = (net.encode_structure(seen(given(golden, name))) for name in ("driving0", "driving1"))
+    appearance = net.encode_appearance([portrait])
+    found = {
+        "x_s": (source := net.key_points(appearance, appearance.structure)),
+        "feature_3d": appearance.volume,
+        "R_s": appearance.structure.rotation,
         "R_d1": driving.rotation,
     }
+    for kind, switch in (("relative", 1.0), ("absolute", 0.0)):
+        code = net.transfer(driving, rest, appearance, Controls.default(relative=switch))
+        found[f"x_d_{kind}"] = net.key_points(appearance, code)
+        found[f"x_d_{kind}_stitched"] = stitched = net.stitched(source, found[f"x_d_{kind}"], code.stitching)
+    # The picture and the dense motion are those of the absolute one, the last.
+    dense = net.warping.dense(appearance.volume, stitched, source)
+    return found | {
+        "image": net.decode(appearance, code)[0],
+        "occlusion_map": dense.occlusion,
+        "deformation": dense.deformation,
+    }
+
+
+def seen(picture: torch.Tensor) -> Observation:
+    """As the authors' program sees it, which cuts all pictures alike: to_frame tells no motion."""
+    side = float(picture.shape[3])
+    to_frame = torch.tensor([[[side, 0, 0], [0, side, 0]]])
+    return Observation(picture, torch.zeros(1, LANDMARKS, 3), to_frame, torch.tensor([True]))
 
 
 MODULES: dict[str, Callable[[], Any]] = {
@@ -106,6 +119,13 @@ MODULES: dict[str, Callable[[], Any]] = {
     "lp_w": WarpingNetwork,
     "lp_g": SpadeGenerator,
     "lp_s": Stitching,
+}
+PARTS = {
+    "lp_f": "appearance",
+    "lp_m": "motion",
+    "lp_w": "warping",
+    "lp_g": "generator",
+    "lp_s": "stitching",
 }
 CHECKS: dict[str, Callable[[Golden], dict[str, Any]]] = {
     "lp_f": _appearance,
