@@ -81,13 +81,16 @@ class CropRule:
     )  # of the square's centre from the box's, or from the landmark `centre`, in box sides; y points down
     anchors: tuple[int, ...] = ()  # landmark indices that span the box; empty: all
     centre: int | None = None  # index of the landmark on which the square is centred; None: the box's middle
-    upright: bool = False  # turn the crop, by …
+    upright: bool = False  # turn the crop so that it is level, by …
     level: Literal["eyes", "face"] = (
-        "eyes"  # … the line through the eyes, or by what is square to the line from their middle to the lips'
+        "eyes"  # … the line through the eyes, or square to that from them to the lips
     )
     inside: bool = False  # keep the square on whole pixels and, where it fits, inside the picture
     min_scale: float = (
         0.0  # with `inside`: never shrink below this multiple of the box; beyond it the border repeats
+    )
+    exact: bool = (
+        False  # in video, cut every frame by its own landmarks; else the square may be smoothed in time
     )
 
     def __post_init__(self) -> None:

@@ -219,6 +219,20 @@ def rigid_fit(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return scale, rotation, shift.squeeze(1)
 
 
+def eye_line(points: npt.NDArray[np.floating[Any]]) -> Array:
+    """The direction from the left eye to the right one in the picture: 2, of length 1. points: 478×≥2."""
+    xy = np.asarray(points, np.float64)[:, :2]
+    along: Array = xy[list(EYE_CORNERS[2:])].mean(0) - xy[list(EYE_CORNERS[:2])].mean(0)
+    return along / np.linalg.norm(along)
+
+
+def face_line(points: npt.NDArray[np.floating[Any]]) -> Array:
+    """Like `eye_line`, but square to the line from the middle between the eyes to that of the lips."""
+    xy = np.asarray(points, np.float64)[:, :2]
+    down: Array = xy[list(LIP_CORNERS)].mean(0) - xy[list(EYE_CORNERS)].mean(0)
+    return np.array([down[1], -down[0]]) / np.linalg.norm(down)
+
+
 def crop_to_frame(points: npt.NDArray[np.floating[Any]], rule: CropRule, width: int, height: int) -> Array:
     """Where the rule's square lies: 2×3, crop units ([0, 1]²) → pixels of the frame.
 
@@ -228,13 +242,7 @@ def crop_to_frame(points: npt.NDArray[np.floating[Any]], rule: CropRule, width: 
     anchors = xy[list(rule.anchors)] if rule.anchors else xy
     axes = np.eye(2)
     if rule.upright:
-        left, right = xy[list(EYE_CORNERS[:2])].mean(0), xy[list(EYE_CORNERS[2:])].mean(0)
-        if rule.level == "eyes":
-            along = right - left
-        else:
-            down = xy[list(LIP_CORNERS)].mean(0) - (left + right) / 2
-            along = np.array([down[1], -down[0]])
-        along /= np.linalg.norm(along)
+        along = eye_line(xy) if rule.level == "eyes" else face_line(xy)
         axes = np.array(
             [[along[0], -along[1]], [along[1], along[0]]]
         )  # columns: the crop's x and y axis in the frame

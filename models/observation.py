@@ -17,18 +17,21 @@ def observe(
     points: npt.NDArray[np.floating[Any]] | None,
     rule: CropRule,
     person: npt.NDArray[np.float32] | None = None,
+    to_frame: npt.NDArray[np.float64] | None = None,
 ) -> Observation:
     """One picture as a generator wants to see it (batch 1, on the CPU).
 
     points: 478×3, its landmarks in pixels; None where no face was seen: the observation is then not
-    `valid`, and holds the whole picture. person: H×W mask, for source pictures.
+    `valid`, and holds the whole picture. person: H×W mask, for source pictures. to_frame: 2×3, crop units →
+    pixels, where the crop lies otherwise than the rule has it from these points.
     """
     height, width = picture.shape[:2]
     if points is None:
         to_frame = np.array([[width, 0, 0], [0, height, 0]], np.float64)
         crop_points = np.zeros((LANDMARKS, 3))
     else:
-        to_frame = crop_to_frame(points, rule, width, height)
+        if to_frame is None:
+            to_frame = crop_to_frame(points, rule, width, height)
         crop_points = to_crop_units(points, to_frame)
     image = torch.from_numpy(_planes(_cut(picture, to_frame, rule.size)))[None]
     mask = None if person is None else torch.from_numpy(_cut(person, to_frame, rule.size))[None, None]

@@ -54,7 +54,7 @@ class Warp(Reenactor[Appearance, Structure]):
         name="warp",
         reads=frozenset({"image", "points"}),
         source=CropRule(size=SIZE, scale=2.4, shift=(0.0, -0.05), inside=True, min_scale=1.9),
-        driving=CropRule(size=320, scale=1.3),
+        driving=CropRule(size=320, scale=1.3, exact=True),  # pixels are looked up at landmarks
         controls=("relative", "gain_pose", "gain_expression", "eyes", "lips", "mouth_pixels", "shading"),
         needs_weights=False,
         appearance="host",

@@ -199,6 +199,16 @@ def test_upright_levels_the_eyes(seed: int) -> None:
     assert right[0] > left[0]
 
 
+@given(seed=seeds)
+def test_upright_by_the_face_puts_the_lips_below_the_eyes(seed: int) -> None:
+    points = landmarks(seed, 640, 480)
+    rule = CropRule(256, 2.0, upright=True, level="face")
+    units = to_crop_units(points, crop_to_frame(points, rule, 640, 480))
+    eyes, lips = units[[33, 133, 263, 362], :2].mean(0), units[[61, 291], :2].mean(0)
+    assert lips[0] == pytest.approx(eyes[0], abs=1e-9)
+    assert lips[1] > eyes[1]
+
+
 @given(seed=seeds, scale=st.floats(0.5, 6), width=st.integers(40, 900), height=st.integers(40, 900))
 def test_inside_keeps_to_whole_pixels_of_the_picture(
     seed: int, scale: float, width: int, height: int

@@ -1,14 +1,21 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from models.contract import CropRule
-from models.face_geometry import to_crop_units
-from models.face_tracker import FaceTracker
-from realtime.tracker import DriverTracker
+from models.face_geometry import crop_to_frame, scale_of, to_crop_units
+from models.face_tracker import FaceTracker, box_of
+from models.liveportrait import LivePortrait
+from models.observation import observe
+from models.warp import Warp
+from realtime.filters import OneEuroFilter
+from realtime.tracker import SMOOTHING, DriverTracker
 from tests.material import GRID_CLIP, MONA_LISA, frames, picture
 
 RULE = CropRule(size=256, scale=1.5)
+WHOLE = replace(LivePortrait.spec.driving, size=64)
 EMPTY = np.full((288, 360, 3), 90, np.uint8)
 
 
@@ -115,3 +122,77 @@ def test_a_large_picture_is_cut_as_a_small_one(upright):
         with DriverTracker(rule) as tracker:
             crops.append(tracker.warm(frame).image)
     assert (crops[0] - crops[1]).abs().mean() < 0.02
+
+
+@pytest.mark.parametrize("rule", [Warp.spec.driving, CropRule(size=64, scale=1.3, inside=True)])
+def test_a_rule_that_wants_the_exact_crop_gets_it_to_the_bit(rule):
+    one_euro = OneEuroFilter(SMOOTHING)
+    with DriverTracker(rule) as tracker, FaceTracker() as faces:
+        for index, frame in enumerate(frames(GRID_CLIP, most=6)):
+            points = faces.track(frame)
+            points = one_euro.filter(points, index / 25, box_of(points).side)
+            expected, seen = observe(frame, points, rule), tracker.observe(frame, index / 25)
+            assert all(torch.equal(a, b) for a, b in zip(expected[:4], seen[:4], strict=True))
+
+
+def test_without_smoothing_the_crop_is_the_rules():
+    with DriverTracker(WHOLE, smoothing=None) as tracker:
+        for index, frame in enumerate(frames(GRID_CLIP, most=6)):
+            seen = tracker.observe(frame, index / 25)
+            expected = crop_to_frame(frame_points(seen), WHOLE, 360, 288)
+            assert np.abs(seen.to_frame[0].numpy() - expected).max() < 0.01
+
+
+def test_a_steady_crop_moves_the_picture_and_leaves_the_landmarks():
+    """Wherever the crop lies, image, landmarks and map to the frame agree."""
+    clip = frames(GRID_CLIP, most=20)
+    exact = replace(WHOLE, exact=True)
+    with DriverTracker(WHOLE) as tracker, DriverTracker(exact) as other:
+        for index, frame in enumerate(clip):
+            calm, rough = tracker.observe(frame, index / 25), other.observe(frame, index / 25)
+            assert np.abs(frame_points(calm) - frame_points(rough)).max() < 0.01
+        assert (calm.to_frame - rough.to_frame).abs().max() > 0.5
+        points = np.append(frame_points(calm), np.zeros((478, 1)), 1)
+        where = calm.to_frame[0].double().numpy()
+        assert (observe(frame, points, WHOLE, to_frame=where).image - calm.image).abs().max() < 0.01
+
+
+def test_a_crop_that_lies_elsewhere_shows_what_lies_there():
+    y, x = np.mgrid[:200, :240]
+    ramps = np.stack([x, y, 0 * x], 2).astype(np.uint8)
+    to_frame = np.array([[80.0, -60.0, 90.0], [60.0, 80.0, 40.0]])  # 100 pixels, turned
+    points = np.random.default_rng(0).uniform(80, 120, (478, 3))
+    seen = observe(ramps, points, CropRule(size=50, scale=1.5), to_frame=to_frame)
+    assert np.abs(frame_points(seen) - points[:, :2]).max() < 1e-3
+    units = (np.mgrid[:50, :50][::-1].reshape(2, -1) + 0.5) / 50
+    expected = to_frame[:, :2] @ units + to_frame[:, 2:] - 0.5
+    assert np.abs(seen.image[0, :2].reshape(2, -1).numpy() * 255 - expected).max() < 1
+
+
+def test_the_crop_of_a_real_clip_is_the_rules_at_first_and_then_pulses_less():
+    clip = frames(GRID_CLIP)
+
+    def sides(rule: CropRule) -> np.ndarray:
+        with DriverTracker(rule) as tracker:
+            seen = [tracker.observe(frame, i / 25).to_frame[0].numpy() for i, frame in enumerate(clip)]
+        return np.log([scale_of(to_frame) for to_frame in seen])
+
+    rough, calm = sides(replace(WHOLE, exact=True)), sides(WHOLE)
+    assert calm[0] == pytest.approx(rough[0], abs=1e-6)
+    assert np.std(calm) < 0.5 * np.std(rough)
+    assert np.std(np.diff(calm)) < 0.2 * np.std(np.diff(rough))
+
+
+@pytest.mark.parametrize("between", ["no face", "warming up"])
+def test_the_crop_starts_anew_after_a_loss_and_after_warming_up(between):
+    here, *_, there = frames(GRID_CLIP, most=40)
+    there = np.roll(there, 60, axis=1)
+    with DriverTracker(WHOLE) as tracker:
+        for index in range(5):
+            tracker.observe(here, index / 25)
+        first = tracker.observe(EMPTY, 0.2) if between == "no face" else tracker.warm(there)
+        assert bool(first.valid[0]) == (between == "warming up")
+        for seen in (first, tracker.observe(there, 0.24)):
+            if bool(seen.valid[0]):
+                expected = crop_to_frame(frame_points(seen), WHOLE, 360, 288)
+                assert np.abs(seen.to_frame[0].numpy() - expected).max() < 0.01
