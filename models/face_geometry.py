@@ -230,7 +230,8 @@ def face_line(points: npt.NDArray[np.floating[Any]]) -> Array:
     """Like `eye_line`, but square to the line from the middle between the eyes to that of the lips."""
     xy = np.asarray(points, np.float64)[:, :2]
     down: Array = xy[list(LIP_CORNERS)].mean(0) - xy[list(EYE_CORNERS)].mean(0)
-    return np.array([down[1], -down[0]]) / np.linalg.norm(down)
+    along: Array = np.array([down[1], -down[0]])
+    return along / np.linalg.norm(along)
 
 
 def crop_to_frame(points: npt.NDArray[np.floating[Any]], rule: CropRule, width: int, height: int) -> Array:

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from models.contract import Controls
 from models.face_tracker import FaceTracker
 from realtime import __version__
 from realtime.command_line import fail, native_messages_muted, parse, terminable
@@ -53,7 +54,8 @@ class Animation:
     output: Path
     """Clip to write: .mp4, .mov or .mkv."""
     model: str = "warp"
-    """Generator, as NAME or NAME:SIZE: warp, imf, dae_gan, landmark_gan or latent."""
+    """Generator, as NAME or NAME:SIZE: warp, imf, dae_gan, landmark_gan, latent or
+    liveportrait."""
     weights: str | None = None
     """The generator's weights (safetensors), for all but warp; or random, whose picture is noise, to try
     without."""
@@ -76,6 +78,12 @@ class Animation:
     """How much of gaze and lids is shown, 0 to 2, on top of the expression's."""
     lips: float = 1.0
     """How much of the mouth is shown, 0 to 2, on top of the expression's."""
+    face: float = 1.0
+    """How much of all other expression is shown, 0 to 2, on top of the expression's (liveportrait)."""
+    retarget: bool = False
+    """Open eyes and lips as far as the driver's landmarks are open (liveportrait)."""
+    stitching: float = 1.0
+    """How much is done to keep the shoulders where they are, 0 to 1 (liveportrait)."""
     version: bool = False
     """Print the version and leave."""
 
@@ -92,7 +100,8 @@ class Animation:
     def changed(self) -> list[str]:
         """The controls of the motion that are not as they are by default."""
         pixels = controls_of(self.driver_pixels)
-        return [name for name, value in self.wishes.items() if value != 1 and name not in pixels]
+        usual = Controls.default()._asdict()
+        return [name for name, value in self.wishes.items() if value != usual[name] and name not in pixels]
 
     @property
     def wishes(self) -> dict[str, float]:
@@ -103,6 +112,9 @@ class Animation:
             "gain_expression": self.gain_expression,
             "eyes": self.eyes,
             "lips": self.lips,
+            "face": self.face,
+            "retarget": float(self.retarget),
+            "stitching": self.stitching,
             **controls_of(self.driver_pixels),
         }
 

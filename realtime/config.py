@@ -41,7 +41,8 @@ class Settings:
     """Picture of the face to bring to life (JPEG, PNG, WebP or BMP). May be given several times, for models
     that look at several pictures of a person: the avatar is put into the first."""
     model: str = "warp"
-    """Generator, as NAME or NAME:SIZE: warp, imf, dae_gan, landmark_gan or latent."""
+    """Generator, as NAME or NAME:SIZE: warp, imf, dae_gan, landmark_gan, latent or
+    liveportrait."""
     weights: str | None = None
     """The generator's weights (safetensors), for all but warp; or random, whose picture is noise, to try
     without."""

@@ -24,7 +24,8 @@ class Down(ConvNorm):
     def forward(self, x: Tensor) -> Tensor:
         x = super().forward(x)
         # In two dimensions, which the CPU can do in bfloat16, too.
-        return F.avg_pool2d(x.flatten(1, 2), 2).unflatten(1, x.shape[1:3])
+        half = F.avg_pool2d(x.flatten(1, 2), 2)
+        return half.view(*x.shape[:3], *half.shape[2:])
 
 
 class Up(ConvNorm):

@@ -27,10 +27,10 @@ from models.imf.shape import Shape
 from models.landmark_gan import LandmarkGan
 from models.latent import Latent
 from models.liveportrait import LivePortrait
-from models.liveportrait.generator import Layout
 from models.observation import observe
 from models.portrait_face import portrait_face
 from models.warp import Warp
+from tests.models.little_portrait import LITTLE
 from tests.models.tiny import Tiny
 
 MEDIA = Path(__file__).parent.parent / "media"
@@ -82,18 +82,6 @@ IMF = Shape(
     decoder=(16, 16, 16, 8, 8),
     heads=(2, 2, 2, 2),
 )
-LIVE_PORTRAIT = Layout(
-    side=32,
-    depth=4,
-    width=4,
-    depths=(1, 1, 1, 1),
-    widths=(8, 8, 16, 16),
-    least=4,
-    most=16,
-    levels=2,
-    label=8,
-    features=16,
-)  # small rather than narrow: what its 7³ convolution costs goes by the volume, whatever the widths
 NARROW: dict[str, Callable[[], Reenactor[Any, Any]]] = {
     "warp": Warp,  # has no widths
     "imf": lambda: Imf("paper", IMF),
@@ -101,7 +89,7 @@ NARROW: dict[str, Callable[[], Reenactor[Any, Any]]] = {
     "dae_gan": lambda: DaeGan(layout=reenactor.Layout(side=64, code=16, width=8, downs=3, blocks=2)),
     "landmark_gan": lambda: LandmarkGan(width=8),
     "latent": lambda: Latent(layout=latent.Layout(side=64, seen=32, style=64, most=32)),
-    "liveportrait": lambda: LivePortrait(LIVE_PORTRAIT),
+    "liveportrait": lambda: LivePortrait(LITTLE),
     "tiny": Tiny,
 }
 

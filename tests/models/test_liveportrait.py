@@ -14,12 +14,13 @@ from models.describe import example
 from models.liveportrait import LivePortrait
 from models.liveportrait.appearance import AppearanceExtractor
 from models.liveportrait.blocks import gathered, sample_volume, shifted_volumes, volume_grid
-from models.liveportrait.generator import Appearance, Layout, Structure, _seen_in
+from models.liveportrait.generator import Appearance, Structure, _seen_in
 from models.liveportrait.keypoints import EXPRESSION, EYES, LIPS, POINTS, Motion, degrees, rotation
 from models.liveportrait.motion import BINS, Detector
 from models.liveportrait.spade import SpadeGenerator, folded
 from models.liveportrait.stitching import Stitching, openness
 from models.liveportrait.warping import WarpingNetwork, followed
+from tests.models.little_portrait import LITTLE
 
 
 def motion(seed: int, batch: int = 2) -> Motion:
@@ -184,24 +185,12 @@ def test_the_networks_are_as_large_as_published() -> None:
 
 
 def network() -> LivePortrait:
-    """Narrow, with the same random weights each time."""
+    """Little, with the same random weights each time."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return LivePortrait(NARROW).eval().requires_grad_(False)
+        return LivePortrait(LITTLE).eval().requires_grad_(False)
 
 
-NARROW = Layout(
-    side=32,
-    depth=4,
-    width=4,
-    depths=(1, 1, 1, 1),
-    widths=(8, 8, 16, 16),
-    least=4,
-    most=16,
-    levels=2,
-    label=8,
-    features=16,
-)
 NET = network()
 SQUARE = torch.tensor([[[100.0, 0, 50], [0, 100, 30]]])  # a crop of 100 pixels
 PORTRAIT = torch.tensor([[[200.0, 0, 10], [0, 200, 20]]])

@@ -111,7 +111,8 @@ def test_whatever_computes_is_drawn(name: str, half: str) -> None:
     found, drawing = measured(_first(name)), drawing_of(name)
     drawn = [one for node in drawing.nodes.values() if node.half == half for one in node.names]
     for layer in found.layers:
-        if any(layer.macs.get(call) for call in CALLS[half]):
+        # What the generator does by itself is arithmetic on codes.
+        if layer.name and any(layer.macs.get(call) for call in CALLS[half]):
             parts = layer.name.split(".")
             ways = [".".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
             assert any(matches(one, way) for one in drawn for way in ways), layer.name

@@ -31,10 +31,11 @@ from realtime.serve import main as serve_main
 from tests.fakes import Flat, FlatAppearance, FlatStructure
 from tests.live import PATIENCE_S, Peer, peer_of
 from tests.material import ASTRONAUT, GRID_CLIP, MONA_LISA, frames, picture
+from tests.models.little_portrait import LittlePortrait
 from tests.models.tiny import Tiny
 from tests.realtime.test_serve import process
 
-CHEAPEST = ("imf:light", "dae_gan", "landmark_gan", "latent")
+CHEAPEST = ("imf:light", "dae_gan", "landmark_gan", "latent", LittlePortrait.spec.name)
 EMPTY = np.full((288, 360, 3), 90, np.uint8)
 KEY = "linear.bias"
 
@@ -94,7 +95,7 @@ class Mirror(Flat):
         return rgb, torch.ones_like(rgb[:, :1])
 
 
-@pytest.mark.parametrize("model", CHEAPEST)
+@pytest.mark.parametrize("model", [*CHEAPEST, pytest.param("liveportrait", marks=pytest.mark.slow)])
 def test_every_network_animates_a_real_clip(tmp_path: Path, driving: Path, model: str, caplog) -> None:
     """Noise in the portrait's crop and the portrait around it; when the face is lost the pose is held."""
     seen, lost = made(tmp_path, driving, MONA_LISA, model=model)
