@@ -5,6 +5,7 @@
 | NVlabs stylegan2-ada-pytorch | `.pkl` | generator, discriminator, mean w |
 | rosinality stylegan2-pytorch | `.pt` | generator, often discriminator and mean w |
 | e4e, pSp | `.pt` | encoder, generator, mean w |
+| KwaiVGI LivePortrait | five `.pth` | its five networks: `models.liveportrait.public` |
 
 What is read is checked against our own networks: each key there, none left over, each of its shape and
 finite. Filters are built, not loaded; where a file holds one, it must be the same. Each function raises
@@ -12,7 +13,6 @@ ValueError, one line that names file, key and what was expected. Nothing of a fi
 """
 
 import argparse
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from models import pickles
 from models.e4e import Encoder
 from models.layers import binomial
 from models.stylegan2 import MAPPING_LAYERS, STYLE, Discriminator, Generator, styles
-from models.weights import check_finite, check_keys, check_shapes, naming
+from models.weights import check_finite, check_keys, check_shapes, file_sha256, naming
 
 State = dict[str, Tensor]
 
@@ -63,12 +63,12 @@ def read_nvlabs(path: str | Path) -> StyleGAN2:
     path = Path(path)
     found = pickles.objects(path)
     with naming(path):
-        entries = _mapping(found, "the file")
-        generator, mean = nvlabs_generator(_flat(_entry(entries, "G_ema"), "G_ema"))
+        entries = mapping(found, "the file")
+        generator, mean = nvlabs_generator(_flat(entry(entries, "G_ema"), "G_ema"))
         critic = None
         if entries.get("D") is not None:
             critic = nvlabs_discriminator(_flat(entries["D"], "D"))
-    return StyleGAN2(_size(generator), generator, critic, mean, _sha256(path))
+    return StyleGAN2(_size(generator), generator, critic, mean, file_sha256(path))
 
 
 def read_rosinality(path: str | Path) -> StyleGAN2:
@@ -76,17 +76,17 @@ def read_rosinality(path: str | Path) -> StyleGAN2:
     path = Path(path)
     found = pickles.tensors(path)
     with naming(path):
-        entries = _mapping(found, "the file")
-        generator = rosinality_generator(_tensors(_entry(entries, "g_ema"), "g_ema"))
+        entries = mapping(found, "the file")
+        generator = rosinality_generator(plain(entry(entries, "g_ema"), "g_ema"))
         size = _size(generator)
         critic = None
         if entries.get("d") is not None:
-            state = _without_filters(_tensors(entries["d"], "d"))
-            critic = _fitted(state, _reference(Discriminator, size), f"a discriminator of {size} pixels")
+            state = _without_filters(plain(entries["d"], "d"))
+            critic = fitted(state, _reference(Discriminator, size), f"a discriminator of {size} pixels")
         mean = entries.get("latent_avg")
         if mean is not None:
             mean = _mean(mean, 1)[0]
-    return StyleGAN2(size, generator, critic, mean, _sha256(path))
+    return StyleGAN2(size, generator, critic, mean, file_sha256(path))
 
 
 def read_encoder(path: str | Path) -> Inversion:
@@ -94,26 +94,26 @@ def read_encoder(path: str | Path) -> Inversion:
     path = Path(path)
     found = pickles.tensors(path)
     with naming(path):
-        entries = _mapping(found, "the file")
-        state = _tensors(_entry(entries, "state_dict"), "state_dict")
-        options = _entry(entries, "opts")
-        options = _mapping(vars(options) if isinstance(options, argparse.Namespace) else options, "opts")
+        entries = mapping(found, "the file")
+        state = plain(entry(entries, "state_dict"), "state_dict")
+        options = entry(entries, "opts")
+        options = mapping(vars(options) if isinstance(options, argparse.Namespace) else options, "opts")
         kind = options.get("encoder_type")
         if kind not in RELATIVE:
             raise ValueError(f"opts: encoder_type is {kind!r}; expected one of {', '.join(RELATIVE)}")
         generator = rosinality_generator(_part(state, "decoder."))
         rows = styles(_size(generator))
-        encoder = _fitted(_part(state, "encoder."), _reference(Encoder, rows), f"an encoder of {rows} rows")
+        encoder = fitted(_part(state, "encoder."), _reference(Encoder, rows), f"an encoder of {rows} rows")
         mean = torch.zeros(rows, STYLE)
         if options.get("start_from_latent_avg", True):
-            mean = _mean(_entry(entries, "latent_avg"), rows)
-    return Inversion(_size(generator), encoder, RELATIVE[kind], generator, mean, _sha256(path))
+            mean = _mean(entry(entries, "latent_avg"), rows)
+    return Inversion(_size(generator), encoder, RELATIVE[kind], generator, mean, file_sha256(path))
 
 
 def rosinality_generator(state: Mapping[str, Tensor]) -> State:
     """A generator's state, checked. Raises ValueError, naming the key, for what does not fit."""
     size = _size(state)
-    return _fitted(_without_filters(state), _reference(Generator, size), f"a generator of {size} pixels")
+    return fitted(_without_filters(state), _reference(Generator, size), f"a generator of {size} pixels")
 
 
 def nvlabs_generator(state: Mapping[str, Tensor]) -> tuple[State, Tensor | None]:
@@ -142,7 +142,7 @@ def nvlabs_generator(state: Mapping[str, Tensor]) -> tuple[State, Tensor | None]
             keys[f"synthesis.b{side}.{theirs}.noise_const"] = noise
         to_rgb = f"to_rgbs.{block - 1}" if block else "to_rgb1"
         keys |= _convolution(f"synthesis.b{side}.torgb", to_rgb, f"{to_rgb}.bias")
-    found = _fitted(state, _reference(Generator, size), f"a generator of {size} pixels", keys)
+    found = fitted(state, _reference(Generator, size), f"a generator of {size} pixels", keys)
     return found, None if mean is None else _mean(mean, 1)[0]
 
 
@@ -167,7 +167,7 @@ def nvlabs_discriminator(state: Mapping[str, Tensor]) -> State:
     ):
         keys |= {f"b4.{theirs}.weight": f"{weight}.weight", f"b4.{theirs}.bias": f"{bias}.bias"}
     reference = _reference(Discriminator, size)
-    return _fitted(_without_filters(state), reference, f"a discriminator of {size} pixels", keys)
+    return fitted(_without_filters(state), reference, f"a discriminator of {size} pixels", keys)
 
 
 def _convolution(theirs: str, ours: str, bias: str) -> dict[str, str]:
@@ -200,11 +200,12 @@ def _reference(network: type[nn.Module], size: int) -> State:
         return dict(network(size).state_dict())
 
 
-def _fitted(
+def fitted(
     state: Mapping[str, Tensor], reference: State, whose: str, keys: Mapping[str, str] | None = None
 ) -> State:
     """The state under our keys, once it is found to be complete, of the network's shapes, and finite. Sides
-    of one may be left out or added. keys: theirs → ours, where they differ."""
+    of one may be left out or added. keys: theirs → ours, where they differ. Raises ValueError, naming the
+    key, for what does not fit."""
     keys = keys or {key: key for key in reference}
     expected = {theirs: reference[ours] for theirs, ours in keys.items()}
     check_keys(state, expected, whose)
@@ -234,10 +235,10 @@ def _flat(module: Any, name: str) -> State:
             raise ValueError(f"{name}.{prefix} is no module of NVlabs' PyTorch code")
         seen.add(id(part))
         for kind in ("_parameters", "_buffers"):
-            held = _mapping(part.state.get(kind), f"{name}.{prefix}{kind}")
+            held = mapping(part.state.get(kind), f"{name}.{prefix}{kind}")
             there = {f"{prefix}{key}": value for key, value in held.items() if value is not None}
-            found |= _tensors(there, name)
-        inside = _mapping(part.state.get("_modules"), f"{name}.{prefix}_modules")
+            found |= plain(there, name)
+        inside = mapping(part.state.get("_modules"), f"{name}.{prefix}_modules")
         waiting += [(f"{prefix}{key}.", value) for key, value in inside.items()]
     return found
 
@@ -266,27 +267,25 @@ def _part(state: State, prefix: str) -> State:
     return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 
-def _entry(entries: Mapping[str, Any], key: str) -> Any:
+def entry(entries: Mapping[str, Any], key: str) -> Any:
+    """What is under that key. Raises ValueError where there is nothing."""
     if key not in entries:
         known = ", ".join(str(name)[:40] for name in list(entries)[:9]) or "nothing"
         raise ValueError(f"{key} is missing; it was expected beside {known}")
     return entries[key]
 
 
-def _mapping(found: Any, name: str) -> Mapping[str, Any]:
+def mapping(found: Any, name: str) -> Mapping[str, Any]:
+    """What was found, once it is seen to be a table of names. Raises ValueError where it is none."""
     if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
         raise ValueError(f"{name} holds no table of names; expected that of a checkpoint")
     return found
 
 
-def _tensors(found: Any, name: str) -> State:
-    entries = _mapping(found, name)
+def plain(found: Any, name: str) -> State:
+    """What was found, once it is seen to be a state dict. Raises ValueError where it is none."""
+    entries = mapping(found, name)
     for key, value in entries.items():
         if not isinstance(value, Tensor) or value.layout != torch.strided or value.device.type != "cpu":
             raise ValueError(f"{name}: {key} is no plain tensor; expected one")
     return {key: value.detach() for key, value in entries.items()}
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

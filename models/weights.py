@@ -42,14 +42,21 @@ Network = Reenactor[Any, Any]
 
 def create(model: str, weights: str | Path | None = None) -> Network:
     """The network of `NAME` or `NAME:SIZE` with its weights: of a file, whose header then says the size, or
-    `random` ones, which are always the same. Raises ValueError where there must be some, where there can't be
-    any, and for what `load` refuses.
+    `random` ones, which are always the same; where neither is asked for, those of the cache. Raises
+    ValueError where there must be some and are none, where there can't be any, and for what `load` refuses.
     """
     cls, _ = registry.parse(model)
     if weights is None:
-        if cls.spec.needs_weights:
+        if not cls.spec.needs_weights:
+            return registry.make(model)
+        if (file := cached(model)).exists():
+            return load(file, model)
+        if cls.spec.weights_licence is None:
             raise ValueError(f"model {model} needs --weights FILE, or --weights random to try it without")
-        return registry.make(model)
+        raise ValueError(
+            f"model {model} has no weights yet: python -m models.fetch {cls.spec.name} gets the public ones; "
+            "or give --weights FILE, or --weights random to try it without"
+        )
     if not cls.spec.needs_weights:
         raise ValueError(f"model {model} needs no weights: leave --weights out")
     return seeded(model) if str(weights) == RANDOM else load(weights, model)
@@ -66,6 +73,7 @@ def seeded(model: str, seed: int = SEED) -> Network:
 def save(network: Network, path: str | Path) -> None:
     """Write a network's parameters and persistent buffers. The file is there whole or not at all. Raises
     ValueError where a number is not finite, OSError where the file cannot be written."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     path = Path(path)
@@ -85,6 +93,8 @@ def save(network: Network, path: str | Path) -> None:
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+    except SafetensorError as error:
+        raise OSError(f"{path}: {error}") from None
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
@@ -125,6 +135,18 @@ def load(path: str | Path, network: Network | str | None = None) -> Network:
     return target
 
 
+def cached(model: str) -> Path:
+    """Where the public weights of `NAME` or `NAME:SIZE` are once `python -m models.fetch` has got them: in
+    `$REENACT_CACHE`, else in `reenact` of `$XDG_CACHE_HOME`, else in `~/.cache/reenact`. Raises ValueError
+    where there is no home either."""
+    own, shared = os.environ.get("REENACT_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    try:
+        folder = Path(own or Path(shared or "~/.cache", "reenact")).expanduser()
+    except RuntimeError:
+        raise ValueError("no home directory is known: set REENACT_CACHE to a folder") from None
+    return folder / f"{model.replace(':', '-')}.safetensors"
+
+
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
     """Put the file's name before what a ValueError says."""
@@ -142,6 +164,12 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
         found.update(f"{key} {described(tensor)}\n".encode())
         found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """In hexadecimal. Raises OSError where the file can't be read."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def described(tensor: Tensor) -> str:

@@ -18,6 +18,14 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Weights that somebody has fetched on this machine are none of the tests' business."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REENACT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture
 def loopback_ice(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let peers in this process find each other on machines without a network: ICE leaves loopback

@@ -125,6 +125,11 @@ def test_a_failed_write_leaves_what_was_there(
     assert [path.name for path in file.parent.iterdir()] == [file.name]
 
 
+def test_a_folder_that_is_not_there_is_named(network: Tiny, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"none/tiny\.safetensors: .*No such file"):
+        weights.save(network, tmp_path / "none" / "tiny.safetensors")
+
+
 def test_weights_that_could_not_be_loaded_are_not_written(network: Tiny, tmp_path: Path) -> None:
     network.linear.bias.data[2] = torch.nan
     with pytest.raises(ValueError, match="linear.bias holds NaN"):
