@@ -52,7 +52,7 @@ def test_models_need_only_torch_and_numpy() -> None:
         "pydantic",
         "prometheus_client",
         "safetensors",
-        "huggingface_hub",
+        "truststore",
         "uvloop",
     }
     names = modules("models")
