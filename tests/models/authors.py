@@ -5,16 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils import remove_spectral_norm, spectral_norm
 
-from models.contract import CropRule, Spec
-from models.liveportrait.appearance import AppearanceExtractor
-from models.liveportrait.motion import MotionExtractor
-from models.liveportrait.spade import SpadeBlock, SpadeGenerator
-from models.liveportrait.stitching import Stitching
-from models.liveportrait.warping import WarpingNetwork
-from tests.models.tiny import Tiny
+from models.liveportrait.generator import Layout, LivePortrait
+from models.liveportrait.spade import SpadeBlock
 
 NAMES = {
     "appearance": "appearance_feature_extractor.pth",
@@ -28,25 +23,13 @@ OLD = ("motion", "stitching")  # whose keys begin with `module.`, in the format 
 State = dict[str, Tensor]
 
 
-class Narrow(Tiny):
-    """LivePortrait's networks with few channels, under its name. It draws nothing."""
-
-    spec = Spec(
-        name="liveportrait",
-        reads=frozenset({"image"}),
-        source=CropRule(size=32, scale=1.5),
-        driving=CropRule(size=32, scale=1.5),
-        controls=(),
-        weights_licence="MIT",
-    )
+class Narrow(LivePortrait):
+    """With few channels."""
 
     def __init__(self) -> None:
-        nn.Module.__init__(self)
-        self.appearance = AppearanceExtractor(width=2)
-        self.motion = MotionExtractor(depths=(1, 1, 1, 1), widths=(4, 4, 4, 8))
-        self.warping = WarpingNetwork(outputs=4, least=2, most=4)
-        self.generator = SpadeGenerator(inputs=4, most=16)
-        self.stitching = Stitching()
+        super().__init__(
+            Layout(width=2, depths=(1, 1, 1, 1), widths=(4, 4, 4, 8), least=2, most=4, label=4, features=16)
+        )
 
 
 def authored() -> tuple[dict[str, Any], State]:

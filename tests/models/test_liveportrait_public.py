@@ -59,6 +59,18 @@ def test_weights_of_half_the_precision_are_as_good(
     assert torch.equal(found[key], whole[1][key].half().float())
 
 
+def test_what_else_is_beside_the_three_is_left_there(
+    whole: tuple[Files, dict[str, Tensor]], network: Narrow, tmp_path: Path
+) -> None:
+    """As is a second copy of a number."""
+    files = changed(whole[0], torch.clone)
+    files["stitching"] |= {"epoch": 3, "retarget_other": {"module.weight": torch.full((4,), torch.nan)}}
+    files["motion"][NORM] = files["motion"][f"module.{NORM}"].clone()
+    found = read(written(files, tmp_path), network)
+    assert found.keys() == whole[1].keys()
+    assert torch.equal(found[f"motion.{NORM}"], whole[1][f"motion.{NORM}"])
+
+
 def _without(part: str, *keys: str) -> Callable[[Files], object]:
     return lambda files: [files[part].pop(key) for key in keys]
 
