@@ -110,6 +110,7 @@ class Spec:
     max_sources: int = 1
     needs_weights: bool = True
     weights_licence: str | None = None  # of the public weights, where there are any
+    half: Literal["fp16", "bf16"] | None = None  # the precision that is enough for it on a GPU; None: float32
     sizes: tuple[str, ...] = ("",)  # the variants that the network is built in; the first is the default
     size: str = ""  # which of them this is about
     appearance: Literal["device", "host"] = (

@@ -26,7 +26,7 @@ from realtime import __version__
 from realtime.command_line import fail, native_messages_muted, parse, terminable
 from realtime.config import DriverPixels, check_source, controls_of
 from realtime.controls import ControlPanel
-from realtime.devices import Device, choose_device, use_threads
+from realtime.devices import Device, Precision, choose_device, choose_half, use_threads
 from realtime.engine import Avatar, Engine
 from realtime.film import Film, check_output
 from realtime.footage import Footage, Frame, open_footage
@@ -53,14 +53,16 @@ class Animation:
     """Clip whose face drives it, or a folder of pictures (in the order of their names, 25 a second)."""
     output: Path
     """Clip to write: .mp4, .mov or .mkv."""
-    model: str = "warp"
-    """Generator, as NAME or NAME:SIZE: warp, imf, dae_gan, landmark_gan, latent or
-    liveportrait."""
+    model: str = "auto"
+    """Generator, as NAME or NAME:SIZE: warp, imf, dae_gan, landmark_gan, latent or liveportrait. auto takes
+    liveportrait where models.fetch got its weights and the device makes 20 frames a second, else warp."""
     weights: str | None = None
-    """The generator's weights (safetensors), for all but warp; or random, whose picture is noise, to try
-    without."""
+    """The generator's weights (safetensors), for all but warp, where models.fetch didn't get them; or random,
+    whose picture is noise, to try without."""
     device: Device = "auto"
     """Where the generator runs; auto takes a GPU where there is one."""
+    precision: Precision = "auto"
+    """Of a network's numbers: float32, fp16 or bf16; auto takes fp16 on CUDA where that is known to do."""
     neutral: str = "first"
     """The driver at rest, from where his motion counts: first (frame with a face), auto (the most neutral
     frame) or a frame's number, counted from 0."""
@@ -153,8 +155,11 @@ def animate(settings: Animation) -> Report:
     source = even(first)
     with open_footage(settings.driving) as footage:
         use_threads(0)
-        generator = make_generator(settings.model, settings.weights, len(settings.source))
-        engine = Engine(generator, choose_device(settings.device))
+        device = choose_device(settings.device)
+        generator = make_generator(
+            settings.model, settings.weights, len(settings.source), device, settings.precision
+        )
+        engine = Engine(generator, device, half=choose_half(settings.precision, generator.spec, device))
         portrait = engine.prepare(source, *others)
         for warning in portrait.warnings:
             log.warning("%s", warning)

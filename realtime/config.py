@@ -10,7 +10,7 @@ from typing import Literal
 
 from aiortc import RTCIceServer
 
-from realtime.devices import Device
+from realtime.devices import Device, Precision
 from realtime.framing import Canvas
 
 DriverPixels = Literal["none", "mouth", "mouth+shading"]
@@ -40,14 +40,16 @@ class Settings:
     source: tuple[Path, ...]
     """Picture of the face to bring to life (JPEG, PNG, WebP or BMP). May be given several times, for models
     that look at several pictures of a person: the avatar is put into the first."""
-    model: str = "warp"
-    """Generator, as NAME or NAME:SIZE: warp, imf, dae_gan, landmark_gan, latent or
-    liveportrait."""
+    model: str = "auto"
+    """Generator, as NAME or NAME:SIZE: warp, imf, dae_gan, landmark_gan, latent or liveportrait. auto takes
+    liveportrait where models.fetch got its weights and the device makes 20 frames a second, else warp."""
     weights: str | None = None
-    """The generator's weights (safetensors), for all but warp; or random, whose picture is noise, to try
-    without."""
+    """The generator's weights (safetensors), for all but warp, where models.fetch didn't get them; or random,
+    whose picture is noise, to try without."""
     device: Device = "auto"
     """Where the generator runs; auto takes a GPU where there is one."""
+    precision: Precision = "auto"
+    """Of a network's numbers: float32, fp16 or bf16; auto takes fp16 on CUDA where that is known to do."""
     host: str = "127.0.0.1"
     """Address to listen on. 0.0.0.0 lets other machines in, and then a token is asked for."""
     port: int = 8080

@@ -1,11 +1,17 @@
-"""Which device the generator runs on, and with how many threads."""
+"""Which device the generator runs on, with how many threads, and in which precision."""
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
 
+from models.contract import Spec
+
 Device = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["auto", "float32", "fp16", "bf16"]
+
+HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def choose_device(wanted: str) -> str:
@@ -18,6 +24,25 @@ def choose_device(wanted: str) -> str:
             f"device {wanted}: not there, or this build of torch cannot use it; try --device auto"
         )
     return wanted
+
+
+def choose_half(wanted: Precision, spec: Spec, device: str) -> torch.dtype | None:
+    """The type for what of a network may be less precise than float32; None for nothing. `auto`: on CUDA,
+    what the network is known to bear. Raises ValueError for a network without weights, whose arithmetic is
+    all points and grids.
+    """
+    if wanted == "auto":
+        wanted = (spec.half if device == "cuda" else None) or "float32"
+    if wanted == "float32":
+        return None
+    if not spec.needs_weights:
+        raise ValueError(f"model {spec.name} runs in float32 only: leave --precision {wanted} out")
+    return HALVES[wanted]
+
+
+def lowered(device: str, half: torch.dtype | None) -> AbstractContextManager[object]:
+    """Inside, networks run with mixed precision; points and grids stay float32, as they see to."""
+    return nullcontext() if half is None else torch.autocast(device, half)
 
 
 def use_threads(wanted: int) -> None:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from models.contract import Controls, Observation, Reenactor, map_code
 from models.face_tracker import person_mask
 from models.observation import observe
 from models.portrait_face import portrait_face
+from realtime.devices import lowered
 from realtime.framing import Canvas, Framing
 
 EASE_S = 1.0  # from the last pose to the neutral one after the face was lost
@@ -82,7 +84,10 @@ class Avatar:
 
 
 class Engine:
-    """The path from an observation to a frame on the canvas, for one generator on one device."""
+    """The path from an observation to a frame on the canvas, for one generator on one device.
+
+    half: the type for what of the generator may be less precise than float32; None for nothing.
+    """
 
     def __init__(
         self,
@@ -90,10 +95,12 @@ class Engine:
         device: torch.device | str = "cpu",
         canvas: Canvas | None = None,
         clock: Callable[[], float] = time.perf_counter,
+        half: torch.dtype | None = None,
     ) -> None:
         self.generator = generator.to(device).eval().requires_grad_(False)
         self.device = torch.device(device)
         self.canvas = canvas
+        self.half = half
         self._clock = clock
 
     @torch.inference_mode()
@@ -111,7 +118,8 @@ class Engine:
                 raise ValueError(f"{which}{error}") from None
             warnings += [which + warning for warning in face.warnings]
             sources.append(observe(picture, face.points, rule, person=person_mask(picture)))
-        appearance = self.generator.encode_appearance([self._upload(source) for source in sources])
+        with self._lowered():
+            appearance = self.generator.encode_appearance([self._upload(source) for source in sources])
         to_frame = sources[0].to_frame[0].numpy().astype(np.float64)
         framing = Framing(pictures[0], to_frame, rule.size, self.canvas, self.device)
         return Portrait(appearance, framing, tuple(warnings))
@@ -125,7 +133,8 @@ class Engine:
     def encode(self, observation: Observation) -> Any:
         """The driver's structure code, for a neutral pose made by hand:
         `avatar.use_neutral(generator.neutral(codes))`."""
-        return self.generator.encode_structure(self._upload(observation))
+        with self._lowered():
+            return self.generator.encode_structure(self._upload(observation))
 
     @torch.inference_mode()
     def render(self, avatar: Avatar, observation: Observation, time_s: float) -> Rendered:
@@ -147,7 +156,8 @@ class Engine:
         structure = self._eased(avatar, structure, face, time_s)
         avatar._shown = structure
         marks.append(self._clock())
-        rgb, alpha = generator.decode(portrait.appearance, structure)
+        with self._lowered():
+            rgb, alpha = generator.decode(portrait.appearance, structure)
         marks.append(self._clock())
         picture = portrait.framing.composite(rgb, alpha)
         marks.append(self._clock())
@@ -185,6 +195,9 @@ class Engine:
             return structure
         smooth = torch.full((1,), passed * passed * (3 - 2 * passed), device=self.device)
         return self.generator.blend(avatar._held, structure, smooth)
+
+    def _lowered(self) -> AbstractContextManager[object]:
+        return lowered(self.device.type, self.half)
 
     def _upload(self, observation: Observation) -> Observation:
         return map_code(lambda tensor: tensor.to(self.device, non_blocking=True), observation)

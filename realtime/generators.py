@@ -1,21 +1,45 @@
 """The generator that a command line asks for: its name, its weights, and how many pictures it takes."""
 
 import logging
+import time
+from collections.abc import Callable
 from typing import Any
 
+import torch
+
 from models import registry, weights
-from models.contract import Reenactor, Spec
+from models.contract import Controls, Reenactor, Spec, map_code
+from models.describe import example
+from realtime.devices import Precision, choose_half, lowered
 
 log = logging.getLogger(__name__)
 
+AUTO = "auto"
+PHOTOREAL, ANYWHERE = "liveportrait", "warp"  # what `auto` takes where it can, and where it can't
+ENOUGH_FPS = 20.0
+TRIAL_S = 2.0
 
-def make_generator(model: str, file: str | None = None, sources: int = 1) -> Reenactor[Any, Any]:
+Network = Reenactor[Any, Any]
+
+
+def make_generator(
+    model: str,
+    file: str | None = None,
+    sources: int = 1,
+    device: str = "cpu",
+    precision: Precision = "auto",
+) -> Network:
     """The generator of `NAME` or `NAME:SIZE`, with the weights of that file, or with `random` ones, of which
-    the log is told.
+    the log is told; without either, with those of the cache. `auto` is `PHOTOREAL` where its weights are in
+    the cache and it makes `ENOUGH_FPS` frames a second on the device, and otherwise `ANYWHERE`.
 
     sources: how many pictures it shall take. Raises ValueError, in words for a user, where that is too many,
     for an unknown name or size, and for weights that are missing, needless or not that generator's.
     """
+    if model == AUTO:
+        if file is not None:
+            raise ValueError("model auto chooses by itself: name with --model whose weights these are")
+        return _chosen(sources, device, precision)
     cls, _ = registry.parse(model)
     most = cls.spec.max_sources
     if sources > most:
@@ -33,3 +57,67 @@ def make_generator(model: str, file: str | None = None, sources: int = 1) -> Ree
 def name_of(spec: Spec) -> str:
     """`NAME`, or `NAME:SIZE` where there are several."""
     return f"{spec.name}:{spec.size}" if spec.size else spec.name
+
+
+def frames_per_second(
+    generator: Network,
+    device: str,
+    precision: Precision = "auto",
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
+    """How many frames of one session a generator makes in a second, tried for `TRIAL_S`. Where reading the
+    driver alone takes too long for `ENOUGH_FPS`, the figure is of that, and the rest is not tried: a network
+    that needs a GPU would take half a minute to show on a processor that it is slow.
+    """
+    half = choose_half(precision, generator.spec, device)
+    generator = generator.to(device).eval()
+    source, driving = (
+        map_code(lambda tensor: tensor.to(device), example(rule))
+        for rule in (generator.spec.source, generator.spec.driving)
+    )
+    controls = Controls.default(1, device)
+    with torch.inference_mode(), lowered(device, half):
+        for _ in range(2):  # the first prepares what torch prepares only once
+            started = clock()
+            rest = generator.encode_structure(driving)
+            rest[0].cpu()
+            took = clock() - started
+        if took * ENOUGH_FPS > 1:
+            return 1 / took
+        appearance = generator.encode_appearance([source])
+
+        def frame() -> None:
+            code = generator.encode_structure(driving)
+            code = generator.transfer(code, rest, appearance, controls)
+            generator.decode(appearance, code)[0].cpu()
+
+        frame()
+        frames, started = 0, clock()
+        while (passed := clock() - started) < TRIAL_S:
+            frame()
+            frames += 1
+    return frames / passed
+
+
+def _chosen(sources: int, device: str, precision: Precision) -> Network:
+    """What `auto` comes to."""
+    if not weights.cached(PHOTOREAL).exists():
+        return make_generator(ANYWHERE, None, sources)
+    try:
+        generator = make_generator(PHOTOREAL, None, sources)
+        fps = frames_per_second(generator, device, precision)
+    except torch.OutOfMemoryError:
+        log.warning("not enough memory on %s for model %s: %s is taken", device, PHOTOREAL, ANYWHERE)
+        return make_generator(ANYWHERE, None, sources)
+    if fps >= ENOUGH_FPS:
+        log.info("model %s: it makes %.0f frames a second on %s", PHOTOREAL, fps, device)
+        return generator
+    log.warning(
+        "model %s makes no more than %.1f frames a second on %s, and %.0f are wanted: %s is taken",
+        PHOTOREAL,
+        fps,
+        device,
+        ENOUGH_FPS,
+        ANYWHERE,
+    )
+    return make_generator(ANYWHERE, None, sources)

@@ -30,9 +30,9 @@ from realtime.app import make_app
 from realtime.command_line import fail, native_messages_muted, parse
 from realtime.config import MAX_UPLOAD, Settings
 from realtime.controls import ControlPanel
-from realtime.devices import choose_device, use_threads
+from realtime.devices import choose_device, choose_half, use_threads
 from realtime.engine import Avatar, Engine, EngineThread, Picture, Portrait
-from realtime.generators import make_generator
+from realtime.generators import make_generator, name_of
 from realtime.pictures import load_picture
 from realtime.pipeline import Tracker
 from realtime.roster import Roster
@@ -106,18 +106,21 @@ def bind(host: str, port: int) -> socket.socket:
 def load(settings: Settings) -> tuple[Engine, Portrait]:
     """The model, warm, and the portrait made ready. Raises ValueError for an unknown model, weights that are
     not its own, a missing device, or a source without a usable face."""
-    generator = make_generator(settings.model, settings.weights, len(settings.source))
     device = choose_device(settings.device)
     use_threads(settings.threads)
+    generator = make_generator(
+        settings.model, settings.weights, len(settings.source), device, settings.precision
+    )
+    half = choose_half(settings.precision, generator.spec, device)
     pictures = [load_picture(path) for path in settings.source]
     try:
-        engine = Engine(generator, device, settings.size, time.monotonic)
+        engine = Engine(generator, device, settings.size, time.monotonic, half)
         portrait = engine.prepare(*pictures)
         warm_up(engine, portrait, pictures[0])
     except torch.OutOfMemoryError:
         raise ValueError(
-            f"not enough memory on {device} for model {settings.model} at {settings.canvas}, batch 1; "
-            "try --device cpu or a smaller --canvas"
+            f"not enough memory on {device} for model {name_of(generator.spec)} at {settings.canvas}, "
+            "batch 1; try --device cpu or a smaller --canvas"
         ) from None
     return engine, portrait
 

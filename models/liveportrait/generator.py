@@ -100,6 +100,7 @@ class LivePortrait(Reenactor[Appearance, Structure]):
             "stitching",
         ),
         weights_licence="MIT",
+        half="fp16",  # as the authors run it
     )
 
     def __init__(self, layout: Layout = Layout()) -> None:

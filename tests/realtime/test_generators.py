@@ -15,16 +15,18 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from models import registry, weights
-from models.contract import CropRule, Observation, Spec
+from models.contract import CropRule, Observation, Reenactor, Spec
 from models.dae_gan import reenactor
 from models.registry import register
+from realtime import generators
 from realtime.animate import Animation, animate
 from realtime.animate import main as animate_main
 from realtime.bench.__main__ import main as bench_main
 from realtime.config import Settings
+from realtime.devices import Precision, choose_half
 from realtime.engine import Avatar, Engine
 from realtime.footage import open_footage
-from realtime.generators import make_generator, name_of
+from realtime.generators import TRIAL_S, frames_per_second, make_generator, name_of
 from realtime.pictures import load_picture
 from realtime.serve import load, warm_up
 from realtime.serve import main as serve_main
@@ -50,10 +52,19 @@ def driving(tmp_path: Path) -> Path:
     return folder
 
 
-def made(tmp_path: Path, driving: Path, *sources: Path, model: str, file: str = "random") -> list[np.ndarray]:
+def made(
+    tmp_path: Path,
+    driving: Path,
+    *sources: Path,
+    model: str,
+    file: str = "random",
+    precision: Precision = "auto",
+) -> list[np.ndarray]:
     """The frames of an animation."""
     out = tmp_path / "out.mp4"
-    report = animate(Animation(sources, driving, out, model=model, weights=file, device="cpu"))
+    report = animate(
+        Animation(sources, driving, out, model=model, weights=file, device="cpu", precision=precision)
+    )
     assert (report.frames, report.faceless) == (2, 1)
     with open_footage(out) as footage:
         return [frame.picture.astype(int) for frame in footage.frames()]
@@ -187,6 +198,135 @@ def test_a_control_that_the_model_does_not_honour_is_told(tmp_path: Path, drivin
         Animation((ASTRONAUT,), driving, out, model="tiny", weights="random", lips=1.5, driver_pixels="none")
     )
     assert "model tiny:narrow has no control lips: left out" in caplog.text
+
+
+# -- auto, and half precision --------------------------------------------------------------------------
+
+
+class Timed(Flat):
+    """Takes so long to read a driver and to draw a picture, by a clock that nothing else moves."""
+
+    def __init__(self, reading_s: float, drawing_s: float) -> None:
+        super().__init__()
+        self.reading_s, self.drawing_s, self.now_s = reading_s, drawing_s, 0.0
+
+    def encode_structure(self, driving: Observation) -> FlatStructure:
+        self.now_s += self.reading_s
+        return super().encode_structure(driving)
+
+    def decode(self, appearance: FlatAppearance, structure: FlatStructure) -> tuple[Tensor, Tensor]:
+        self.now_s += self.drawing_s
+        return super().decode(appearance, structure)
+
+
+@pytest.mark.parametrize(("reading_s", "drawing_s"), [(0.004, 0.016), (0.01, 0.09)])
+def test_a_trial_counts_frames(reading_s: float, drawing_s: float) -> None:
+    network = Timed(reading_s, drawing_s)
+    fps = frames_per_second(network, "cpu", clock=lambda: network.now_s)
+    assert fps == pytest.approx(1 / (reading_s + drawing_s), rel=0.02)
+    assert TRIAL_S <= network.now_s < TRIAL_S + 0.3
+
+
+def test_a_trial_of_a_network_that_is_far_too_slow_ends_soon() -> None:
+    network = Timed(0.1, 30.0)
+    assert frames_per_second(network, "cpu", clock=lambda: network.now_s) == pytest.approx(10)
+    assert network.now_s < 1
+
+
+@pytest.fixture
+def photoreal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the cache keeps weights of LivePortrait, which is a little one here."""
+    monkeypatch.setenv("REENACT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(generators, "PHOTOREAL", LittlePortrait.spec.name)
+    path = weights.cached(LittlePortrait.spec.name)
+    path.parent.mkdir()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("fetched", "fps", "model"),
+    [(True, 21, "little_portrait"), (True, 19, "warp"), (False, 21, "warp")],
+)
+def test_auto_takes_the_photoreal_one_where_it_is_there_and_fast_enough(
+    photoreal: Path, monkeypatch: pytest.MonkeyPatch, caplog, fetched: bool, fps: float, model: str
+) -> None:
+    if fetched:
+        weights.save(weights.seeded("little_portrait", 3), photoreal)
+    tried = []
+
+    def measure(generator: Reenactor, device: str, precision: str) -> float:
+        tried.append((generator.spec.name, device, precision))
+        return fps
+
+    monkeypatch.setattr(generators, "frames_per_second", measure)
+    found = make_generator("auto", None, 1, "cpu", "bf16")
+    assert found.spec.name == model
+    assert tried == ([("little_portrait", "cpu", "bf16")] if fetched else [])
+    if model == "little_portrait":
+        own = load_file(photoreal)
+        assert all(torch.equal(own[key], value) for key, value in found.state_dict().items())
+    told = "makes no more than 19.0 frames a second on cpu, and 20 are wanted: warp is taken"
+    assert (told in caplog.text) == (fetched and fps < 20)
+
+
+def test_auto_takes_warp_where_memory_runs_out(
+    photoreal: Path, monkeypatch: pytest.MonkeyPatch, caplog
+) -> None:
+    weights.save(LittlePortrait(), photoreal)
+
+    def measure(*_: object) -> float:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(generators, "frames_per_second", measure)
+    assert make_generator("auto").spec.name == "warp"
+    assert "not enough memory on cpu for model little_portrait: warp is taken" in caplog.text
+
+
+def test_auto_tells_of_fetched_weights_that_are_damaged(photoreal: Path) -> None:
+    photoreal.write_bytes(b"")
+    with pytest.raises(ValueError, match="an empty file"):
+        make_generator("auto")
+
+
+def test_auto_does_not_take_a_file() -> None:
+    with pytest.raises(ValueError, match="name with --model whose weights these are"):
+        make_generator("auto", "random")
+
+
+def test_the_photoreal_one_is_chosen_and_animates(photoreal: Path, tmp_path: Path, driving: Path) -> None:
+    """By a trial that is really made."""
+    weights.save(weights.seeded("little_portrait"), photoreal)
+    out = tmp_path / "out.mp4"
+    chosen = Animation((MONA_LISA,), driving, out, device="cpu")
+    assert chosen.model == Settings((MONA_LISA,)).model == "auto"
+    torch.set_num_threads(1)
+    assert make_generator("auto").spec.name == "little_portrait"
+    assert animate(chosen).frames == 2
+    with open_footage(out) as footage:
+        (auto, _) = [frame.picture.astype(int) for frame in footage.frames()]
+    by_name = made(tmp_path, driving, MONA_LISA, model="little_portrait", file=str(photoreal))[0]
+    assert np.abs(auto - by_name).mean() < 0.1
+
+
+@pytest.mark.parametrize("model", ["landmark_gan", "little_portrait"])
+def test_half_precision_draws_nearly_the_same(tmp_path: Path, driving: Path, model: str) -> None:
+    whole = made(tmp_path, driving, MONA_LISA, model=model)[0]
+    rows, columns = drawn_at(model, MONA_LISA)
+    half = made(tmp_path, driving, MONA_LISA, model=model, precision="bf16")[0]
+    difference = np.abs(whole - half)[rows, columns]
+    assert 0 < difference.mean() < 2
+
+
+def test_half_precision_is_for_networks_that_bear_it() -> None:
+    spec = LittlePortrait.spec
+    assert choose_half("auto", spec, "cuda") is torch.float16
+    assert choose_half("auto", spec, "cpu") is None
+    assert choose_half("bf16", spec, "cpu") is torch.bfloat16
+    assert choose_half("float32", spec, "cuda") is None
+    assert choose_half("auto", Tiny.spec, "cuda") is None
+    assert choose_half("auto", registry.get("warp").spec, "cuda") is None
+    with pytest.raises(ValueError, match="model warp runs in float32 only: leave --precision fp16 out"):
+        choose_half("fp16", registry.get("warp").spec, "cuda")
 
 
 # -- what is refused ---------------------------------------------------------------------------------------
