@@ -1,64 +1,30 @@
-"""What each generator costs, in each of its sizes: time of a frame, parameters, and the most memory.
+"""What each generator costs, in each of its sizes: time of a frame and of each module, parameters, and the
+most memory.
 
-A row is a generator, a batch and, on a GPU, a way of running it (see `MODES`). Each is measured in a process
+A row is a generator, a batch and, on a GPU, a way of running it (see `Mode`). Each is measured in a process
 of its own, since a process can't tell the memory of one network from what another left behind. The weights
 are random, and the pictures made: neither time nor memory depends on them.
 """
 
 import json
-import multiprocessing
 import os
 import platform
 import sys
-import time
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
 
-from models import registry, weights
-from models.contract import Controls, Observation, Reenactor, T, map_code
-from models.describe import example
+from models import registry
+from realtime.bench.costs import MODES, Cost, Mode, Row, Spread, apart
 from realtime.devices import Device, choose_device, use_threads
 
-MODES = {
-    "cpu": ("float32",),
-    "mps": ("float32",),
-    "cuda": ("float32", "channels_last", "bf16"),  # the last with mixed precision, and its channels last
-}
-FEWEST = 3  # runs of a row
-WARM_UP = {"cpu": 1, "mps": 3, "cuda": 3}  # runs that are not counted
-MB = 1e6
-WIDTH = 116  # of the table, characters
+if TYPE_CHECKING:
+    from rich.table import Table
 
-
-@dataclass(frozen=True)
-class Row:
-    """What is measured."""
-
-    model: str  # NAME or NAME:SIZE
-    batch: int
-    mode: str
-    device: str
-    threads: int  # on the CPU; 0: half of the cores
-    seconds: float  # at least so long, after the warm-up
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What came of it. Times are those of a batch: the median, and the 5th and 95th percentile."""
-
-    parameters: int
-    structure_ms: tuple[float, float, float]  # encode_structure and transfer
-    decode_ms: tuple[float, float, float]
-    peak_mb: float | None  # parameters included, without what torch itself takes; None: unknown here
+WIDTH = 116  # of the tables, characters
 
 
 @dataclass(frozen=True)
@@ -69,12 +35,14 @@ class NetworksBench:
     """Generator, as NAME or NAME:SIZE; may be given several times. All in all their sizes by default."""
     batch: tuple[int, ...] = ()
     """How many sessions at once; may be given several times. 1 and 8 by default."""
+    mode: tuple[Mode, ...] = ()
+    """How it is run; may be given several times. All that the device has by default: float32, a GPU all."""
     device: Device = "auto"
     """Where the generators run."""
     threads: int = 0
     """Processor threads for the generator on the CPU; 0 takes half of the cores, as the server does."""
     seconds: float = 3.0
-    """How long each row is measured, and with three runs at least."""
+    """How long each row is measured, and with three runs at least; its modules as long again."""
     json: Path | None = None
     """File for the figures."""
 
@@ -90,8 +58,11 @@ class NetworksBench:
             raise ValueError(f"seconds {self.seconds}: must not be negative")
 
     def run(self) -> None:
-        """Measure, print the table, write the JSON."""
+        """Measure, write the JSON, print the tables. Raises ValueError for a mode that the device hasn't."""
         device = choose_device(self.device)
+        for mode in self.mode:
+            if mode not in MODES[device]:
+                raise ValueError(f"mode {mode}: not on device {device}, which has {', '.join(MODES[device])}")
         use_threads(self.threads)
         figures: dict[str, Any] = {
             "device": torch.cuda.get_device_name() if device == "cuda" else device,
@@ -103,12 +74,14 @@ class NetworksBench:
         }
         for model in self.model or every():
             for batch in self.batch or (1, 8):
-                for mode in MODES[device]:
+                for mode in self.mode or MODES[device]:
                     row = Row(model, batch, mode, device, self.threads, self.seconds)
-                    figures["rows"].append(asdict(row) | {"cost": _asdict(apart(row))})
-        _print(figures)
+                    found = apart(row)
+                    told = "cost" if isinstance(found, Cost) else "failure"
+                    figures["rows"].append(asdict(row) | {"cost": None, "failure": None, told: asdict(found)})
         if self.json is not None:
             self.json.write_text(json.dumps(figures, indent=2) + "\n")
+        show(figures)
 
 
 def every() -> tuple[str, ...]:
@@ -119,131 +92,77 @@ def every() -> tuple[str, ...]:
     return tuple(found)
 
 
-def apart(row: Row) -> Cost | None:
-    """`measure` in a process of its own; None where that ran out of memory."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        try:
-            return pool.submit(measure, row).result()
-        except BrokenProcessPool:  # the system ended it, as it does where memory runs out
-            return None
-        except RuntimeError as error:
-            if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):  # GPU, CPU
-                return None
-            raise
+def show(figures: Mapping[str, Any]) -> None:
+    """Print the rows, why some failed, and what the modules take of each."""
+    from rich.console import Console  # not on machines that only run the generators
 
-
-@torch.inference_mode()
-def measure(row: Row) -> Cost:
-    """Run a row. The process has to be a fresh one for `peak_mb` to mean anything."""
-    use_threads(row.threads)
-    before = _peak_mb(row.device)
-    network = weights.seeded(row.model).eval().to(row.device)
-    if row.mode != "float32":
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's stubs
-    source, driving = (_upload(example(rule), row) for rule in (network.spec.source, network.spec.driving))
-    appearance = _repeated(network.encode_appearance([source]), row.batch)
-    driving = _repeated(driving, row.batch)
-    controls = Controls.default(row.batch, row.device)
-    with torch.autocast(row.device, torch.bfloat16, enabled=row.mode == "bf16"):
-        structure_ms, decode_ms = _times(network, appearance, driving, controls, row)
-    after = _peak_mb(row.device)
-    return Cost(
-        parameters=sum(one.numel() for one in network.parameters()),
-        structure_ms=_spread(structure_ms),
-        decode_ms=_spread(decode_ms),
-        peak_mb=None if before is None or after is None else after - before,
-    )
-
-
-def _repeated(code: T, batch: int) -> T:
-    """As many rows like its only one."""
-    return map_code(lambda tensor: tensor.expand(batch, *tensor.shape[1:]).contiguous(), code)
-
-
-def _upload(seen: Observation, row: Row) -> Observation:
-    image = seen.image.to(row.device)
-    if row.mode != "float32":
-        image = image.to(memory_format=torch.channels_last)
-    points = None if seen.points is None else seen.points.to(row.device)
-    return Observation(image, points, seen.to_frame.to(row.device), seen.valid.to(row.device))
-
-
-def _times(
-    network: Reenactor[Any, Any], appearance: Any, driving: Observation, controls: Controls, row: Row
-) -> tuple[list[float], list[float]]:
-    """ms of each run after the warm-up: up to the moved structure code, and of the picture."""
-    structure_ms: list[float] = []
-    decode_ms: list[float] = []
-    started = time.perf_counter()
-    warm_up = WARM_UP[row.device]
-    while len(decode_ms) < warm_up + FEWEST or time.perf_counter() - started < row.seconds:
-        if len(decode_ms) == warm_up:
-            started = time.perf_counter()
-        marks = [_now(row.device)]
-        structure = network.encode_structure(driving)
-        moved = network.transfer(structure, appearance.structure, appearance, controls)
-        marks.append(_now(row.device))
-        network.decode(appearance, moved)
-        marks.append(_now(row.device))
-        structure_ms.append(1e3 * (marks[1] - marks[0]))
-        decode_ms.append(1e3 * (marks[2] - marks[1]))
-    return structure_ms[warm_up:], decode_ms[warm_up:]
-
-
-def _now(device: str) -> float:
-    """Seconds, with all that the device was given behind it."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-    elif device == "mps":
-        torch.mps.synchronize()
-    return time.perf_counter()
-
-
-def _peak_mb(device: str) -> float | None:
-    """The most memory until now: of the GPU, as torch counts it, or of this process."""
-    if device == "cuda":
-        return torch.cuda.max_memory_allocated() / MB
-    if device != "cpu" or sys.platform == "win32":
-        return None
-    if sys.platform == "linux":  # where getrusage's would be the parent's, if that is higher
-        status = Path("/proc/self/status").read_text()
-        return 1024 * int(status.split("VmHWM:")[1].split()[0]) / MB
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MB
-
-
-def _spread(values: list[float]) -> tuple[float, float, float]:
-    median, low, high = (float(np.percentile(values, share)) for share in (50, 5, 95))
-    return median, low, high
-
-
-def _asdict(cost: Cost | None) -> dict[str, Any] | None:
-    return None if cost is None else asdict(cost)
-
-
-def _print(figures: dict[str, Any]) -> None:
+    console = Console()
+    console.width = max(console.width, WIDTH)
     machine = f"{figures['device']}, {figures['cores']} cores, {figures['threads']} threads"
-    table = Table(title=f"{machine}, torch {figures['torch']}", box=SIMPLE)
-    table.add_column("model", no_wrap=True)
-    for column in ("parameters", "batch", "mode", "structure ms", "decode ms", "5–95 %", "peak MB"):
-        table.add_column(column, justify="right", no_wrap=True)
+    console.print(f"{machine}, torch {figures['torch']}; ms of a batch", highlight=False)
+    names = ("parameters", "batch", "mode", "structure", "decode", "frame", "5–95 %", "peak MB")
+    whole = _table(("model",), names)
+    failures = []
     for row in figures["rows"]:
-        cost = row["cost"]
+        cost, failure = row["cost"], row["failure"]
         if cost is None:
-            table.add_row(row["model"], "", str(row["batch"]), row["mode"], "", "no memory", "", "")
+            whole.add_row(row["model"], "", str(row["batch"]), row["mode"], "", "", failure["word"], "", "")
+            failures.append(f"{row['model']}, batch {row['batch']}, {row['mode']}: {failure['message']}")
             continue
-        median, low, high = cost["decode_ms"]
-        table.add_row(
+        _, low, high = cost["frame_ms"]
+        whole.add_row(
             row["model"],
             f"{cost['parameters'] / 1e6:.1f} M",
             str(row["batch"]),
             row["mode"],
-            f"{cost['structure_ms'][0]:.1f}",
-            f"{median:.1f}",
-            f"{low:.1f}–{high:.1f}",
+            *(_median(cost[part]) for part in ("structure_ms", "decode_ms", "frame_ms")),
+            f"{_short(low)}–{_short(high)}",
             "–" if cost["peak_mb"] is None else f"{cost['peak_mb']:.0f}",
         )
-    console = Console()
-    console.width = max(console.width, WIDTH)
-    console.print(table)
+    console.print(whole)
+    if any(row["cost"] and row["cost"]["decode_ms"] is None for row in figures["rows"]):
+        console.print("–: structure and decode were captured as one piece, so only the frame's time is known")
+    for line in failures:  # the JSON has the rest of them
+        console.print(line, no_wrap=True, overflow="ellipsis", markup=False, highlight=False)
+    modules, modes = _by_module(figures["rows"])
+    if modules:
+        console.print("\nof which by module; ms of a batch, or of one portrait in appearance")
+        table = _table(("model", "batch", "call", "module"), modes)
+        for (model, batch, call, module), medians in modules.items():
+            table.add_row(model, str(batch), call, module, *(_median(medians.get(mode)) for mode in modes))
+        console.print(table)
+
+
+def _by_module(
+    rows: Sequence[Mapping[str, Any]],
+) -> tuple[dict[tuple[str, int, str, str], dict[str, Spread]], list[str]]:
+    """Model, batch, call and module → mode → ms, and the modes that tell modules apart."""
+    found: dict[tuple[str, int, str, str], dict[str, Spread]] = {}
+    modes: dict[str, None] = {}
+    for row in rows:
+        for call, modules in (row["cost"] or {"modules_ms": {}})["modules_ms"].items():
+            for module, ms in modules.items():
+                found.setdefault((row["model"], row["batch"], call, module), {})[row["mode"]] = ms
+                modes[row["mode"]] = None
+    return found, list(modes)
+
+
+def _table(left: Sequence[str], right: Sequence[str]) -> "Table":
+    """Without rows. left, right: the columns, by where their text stands."""
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
+    for column in left:
+        table.add_column(column, no_wrap=True)
+    for column in right:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
+def _median(ms: Spread | None) -> str:
+    return "–" if ms is None else _short(ms[0])
+
+
+def _short(ms: float) -> str:
+    return f"{ms:.2f}" if ms < 10 else f"{ms:.1f}"

@@ -1,12 +1,17 @@
 import json
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import tests.models.tiny  # noqa: F401  (registers the network `tiny`)
 from models import registry
+from realtime.bench import costs, networks
 from realtime.bench.__main__ import main
-from realtime.bench.networks import FEWEST, Row, apart, every, measure
+from realtime.bench.costs import MODES, WHOLE, Cost, Failure, Row
+from realtime.bench.networks import WIDTH, every, show
 
 
 def test_each_network_has_a_row_of_each_batch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -26,39 +31,99 @@ def test_each_network_has_a_row_of_each_batch(tmp_path: Path, capsys: pytest.Cap
     network = registry.make("landmark_gan:64")
     for row in rows:
         cost = row["cost"]
+        assert row["failure"] is None
         assert cost["parameters"] == sum(one.numel() for one in network.parameters())
         assert cost["peak_mb"] > 4 * cost["parameters"] / 1e6
-        for median, low, high in (cost["structure_ms"], cost["decode_ms"]):
+        # The heat maps have no parameters: all that can be told is the generator.
+        assert {call: list(found) for call, found in cost["modules_ms"].items()} == {
+            "appearance": [],
+            "structure": [],
+            "decode": ["generator"],
+        }
+        generator = cost["modules_ms"]["decode"]["generator"]
+        for median, low, high in (cost["structure_ms"], cost["decode_ms"], cost["frame_ms"], generator):
             assert 0 < low <= median <= high
+        assert cost["frame_ms"][0] > cost["decode_ms"][1]
     table = capsys.readouterr().out
-    assert table.count("landmark_gan:64") == 2
+    assert table.count("landmark_gan:64") == 2 + 2
+    assert table.count("generator") == 2
     assert "36.3 M" in table
 
 
-def test_a_row_runs_three_times_at_least_after_the_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
-    decode = registry.get("tiny").decode
-    monkeypatch.setattr(registry.get("tiny"), "decode", lambda *a: calls.append(a) or decode(*a))
-    cost = measure(Row("tiny:wide", 4, "float32", "cpu", 1, 0.0))
-    assert len(calls) == FEWEST + 1
-    assert {
-        len(tensor) for _, appearance, structure in calls for tensor in (appearance[1], structure[0])
-    } == {4}
-    assert cost.parameters == sum(one.numel() for one in registry.make("tiny:wide").parameters())
+def test_a_mode_that_fails_leaves_the_others_their_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def capture(*_: object) -> None:
+        raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(costs, "Captured", capture)
+    monkeypatch.setattr(networks, "apart", costs.attempt)  # where it is patched
+    monkeypatch.setitem(MODES, "cpu", ("float32", "fp16_captured", "fp16", "bf16"))
+    out = tmp_path / "networks.json"
+    chosen = [part for mode in ("fp16_captured", "fp16") for part in ("--mode", mode)]
+    main(
+        ["networks", "--model", "tiny", "--batch", "2", *chosen, "--device", "cpu", "--seconds", "0"]
+        + ["--threads", "1", "--json", str(out)]
+    )
+    failed, done = json.loads(out.read_text())["rows"]
+    assert (failed["mode"], failed["cost"]) == ("fp16_captured", None)
+    assert failed["failure"]["word"] == "not captured"
+    assert (done["mode"], done["failure"]) == ("fp16", None)
+    assert done["cost"]["modules_ms"]["decode"].keys() == {"scale", "picture"}
+    said = capsys.readouterr().out
+    assert "not captured" in said
+    assert "tiny, batch 2, fp16_captured: RuntimeError: CUDA error: operation not permitted" in said
 
 
-@pytest.mark.parametrize("mode", ["channels_last", "bf16"])
-def test_what_runs_on_a_gpu_runs_here_too(mode: str) -> None:
-    assert min(measure(Row("tiny", 1, mode, "cpu", 1, 0.0)).decode_ms) > 0
+def figures(models: Sequence[str]) -> dict[str, Any]:
+    """As a GPU's could be, with numbers as long as they get."""
+    spread = 194748.8, 188906.3, 204486.2
+    rows = []
+    for model in models:
+        for mode in MODES["cuda"]:
+            apart = mode != "fp16_captured"
+            modules = {} if mode in WHOLE else {"decode": {"generator": spread, "stitching": (0.3, 0.2, 0.4)}}
+            part = spread if apart else None
+            cost = asdict(Cost(303_300_000, part, part, spread, modules, 12345.6))
+            row = asdict(Row(model, 8, mode, "cuda", 0, 3.0))
+            rows.append(row | {"cost": cost, "failure": None})
+        rows[-2] |= {"cost": None, "failure": asdict(Failure("not compiled", "InductorError: " + "no " * 99))}
+    return {"device": "NVIDIA H200", "cores": 16, "threads": 8, "torch": "2.11.0+cu130", "rows": rows}
 
 
-def test_a_row_that_does_not_fit_is_left_out() -> None:
-    assert apart(Row("landmark_gan", 10**10, "float32", "cpu", 1, 0.0)) is None
-
-
-def test_other_mistakes_of_a_row_are_told() -> None:
-    with pytest.raises(ValueError, match="unknown model 'nonesuch'"):
-        apart(Row("nonesuch", 1, "float32", "cpu", 1, 0.0))
+def test_the_tables_of_a_gpu_fit_and_nothing_is_broken(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    longest = max(every(), key=len)
+    show(figures([longest, "tiny"]))
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= WIDTH
+    rows = [line.split() for line in lines if line.startswith((f" {longest} ", " tiny "))]
+    modes = len(MODES["cuda"])
+    whole, modules = rows[:modes], rows[2 * modes : 2 * modes + 2]
+    assert len(rows) == 2 * modes + 2 * 2
+    assert whole[0] == [
+        longest,
+        "303.3",
+        "M",
+        "8",
+        "float32",
+        *["194748.8"] * 3,
+        "188906.3–204486.2",
+        "12346",
+    ]
+    assert whole[-2] == [longest, "8", "fp16_compiled", "not", "compiled"]
+    assert whole[-1][4:] == ["fp16_captured", "–", "–", "194748.8", "188906.3–204486.2", "12346"]
+    assert modules == [
+        [longest, "8", "decode", "generator", *["194748.8"] * 4],
+        [longest, "8", "decode", "stitching", *["0.30"] * 4],
+    ]
+    assert sum("structure and decode were captured as one piece" in line for line in lines) == 1
+    assert (
+        sum(line.startswith(f"{longest}, batch 8, fp16_compiled: InductorError: no no") for line in lines)
+        == 1
+    )
 
 
 def test_every_size_of_every_network_is_measured() -> None:
@@ -70,12 +135,3 @@ def test_every_size_of_every_network_is_measured() -> None:
         "latent:1024",
         "dae_gan:paper",
     }
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("mode", ["float32", "channels_last", "bf16"])
-def test_a_gpu_counts_its_own_memory(mode: str) -> None:
-    cost = apart(Row("landmark_gan", 2, mode, "cuda", 0, 0.1))
-    assert cost is not None
-    assert cost.peak_mb is not None
-    assert cost.peak_mb > 4 * cost.parameters / 1e6

@@ -57,6 +57,11 @@ def test_codec_and_threads_are_the_servers(monkeypatch: pytest.MonkeyPatch):
         (["networks", "--model", "imf:huge"], "unknown size 'huge' of model imf"),
         (["networks", "--batch", "0"], "batch 0: must be at least 1"),
         (["networks", "--seconds", "-1"], "seconds -1.0: must not be negative"),
+        (["networks", "--mode", "int8"], "int8"),
+        (
+            ["networks", "--mode", "fp16", "--device", "cpu"],
+            "mode fp16: not on device cpu, which has float32",
+        ),
         (["live", "--clip", "none.mp4"], "none.mp4: there is no such file"),
         (["live", "--size", "641x480"], "both sides must be even"),
     ],

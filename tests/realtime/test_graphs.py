@@ -1,0 +1,145 @@
+"""What is asked of a GPU, and in which order, by one that writes it down. `tests/models/test_cuda.py` asks
+real ones."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from realtime.graphs import WARM_UP, Captured
+
+
+class Code(NamedTuple):
+    values: Tensor
+    absent: Tensor | None = None
+
+
+class Recorder:
+    """In place of `torch.cuda`. What runs under `graph` runs again at each replay, as on a GPU: on the memory
+    that it found, into the memory that it took."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+        self.now = "usual"  # stream
+        self.work = lambda: None
+
+    def Stream(self) -> "Stream":
+        return Stream("side", self.log)
+
+    def current_stream(self) -> "Stream":
+        return Stream(self.now, self.log)
+
+    @contextmanager
+    def stream(self, stream: "Stream") -> Iterator[None]:
+        self.now, before = stream.name, self.now
+        yield
+        self.now = before
+
+    def synchronize(self) -> None:
+        self.log.append("synchronize")
+
+    def CUDAGraph(self) -> "Recorder":
+        return self
+
+    @contextmanager
+    def graph(self, graph: "Recorder") -> Iterator[None]:
+        assert graph is self
+        self.log.append("capture")
+        yield
+        self.log.append("captured")
+
+    def replay(self) -> None:
+        self.log.append("replay")
+        self.work()
+
+
+class Stream:
+    def __init__(self, name: str, log: list[str]) -> None:
+        self.name, self.log = name, log
+
+    def wait_stream(self, other: "Stream") -> None:
+        self.log.append(f"{self.name} waits for {other.name}")
+
+
+class Sum:
+    """a + 10 b, into the same memory at every run."""
+
+    def __init__(self, cuda: Recorder) -> None:
+        self.cuda = cuda
+        self.out = torch.zeros(3)
+        self.read: list[tuple[int, ...]] = []  # where the inputs of each run lay
+
+    def __call__(self, a: Code, b: Code) -> tuple[Tensor]:
+        self.cuda.log.append(f"run on {self.cuda.now}")
+        self.read.append((a.values.data_ptr(), b.values.data_ptr()))
+        self.cuda.work = lambda: torch.add(a.values, b.values, alpha=10, out=self.out)
+        self.cuda.work()
+        return (self.out,)
+
+
+@pytest.fixture
+def cuda() -> Recorder:
+    return Recorder()
+
+
+def code(*values: float) -> Code:
+    return Code(torch.tensor(values))
+
+
+def test_it_is_warmed_up_on_a_side_stream_then_captured_then_replayed(cuda: Recorder) -> None:
+    captured = Captured(Sum(cuda), code(1, 2, 3), code(0, 0, 1), cuda=cuda)
+    assert cuda.log == [
+        "side waits for usual",
+        *["run on side"] * WARM_UP,
+        "usual waits for side",
+        "synchronize",
+        "capture",
+        "run on usual",
+        "captured",
+    ]
+    cuda.log.clear()
+    captured(code(1, 2, 3))
+    captured(code(1, 2, 3))
+    assert cuda.log == ["replay", "replay"]  # the function is not called again
+
+
+def test_new_inputs_are_copied_before_a_replay_and_old_ones_stay(cuda: Recorder) -> None:
+    captured = Captured(Sum(cuda), code(1, 2, 3), code(0, 0, 1), cuda=cuda)
+    assert captured()[0].tolist() == [1, 2, 13]
+    assert captured(code(5, 6, 7))[0].tolist() == [5, 6, 17]
+    assert captured(code(5, 6, 7), code(1, 1, 1))[0].tolist() == [15, 16, 17]
+    assert captured(code(0, 0, 0))[0].tolist() == [10, 10, 10]
+
+
+def test_results_are_always_in_the_same_memory(cuda: Recorder) -> None:
+    function = Sum(cuda)
+    captured = Captured(function, code(1, 2, 3), code(0, 0, 1), cuda=cuda)
+    first, second = captured(code(1, 1, 1)), captured(code(2, 2, 2))
+    assert first[0] is second[0] is function.out
+
+
+def test_inputs_have_memory_of_their_own_which_every_run_reads(cuda: Recorder) -> None:
+    function, first, other = Sum(cuda), code(1, 2, 3), code(0, 0, 1)
+    captured = Captured(function, first, other, cuda=cuda)
+    captured(code(7, 7, 7))
+    assert first.values.tolist() == [1, 2, 3]
+    assert len(set(function.read)) == 1
+    assert first.values.data_ptr() not in function.read[0]
+    assert other.values.data_ptr() not in function.read[0]
+
+
+def test_the_inputs_memory_has_their_order(cuda: Recorder) -> None:
+    seen: list[Any] = []
+    picture = torch.rand(1, 3, 4, 4).to(memory_format=torch.channels_last)
+    Captured(lambda given: seen.append(given), Code(picture), cuda=cuda)
+    assert all(given.values.is_contiguous(memory_format=torch.channels_last) for given in seen)
+    assert all(given.absent is None for given in seen)
+
+
+def test_another_shape_is_refused(cuda: Recorder) -> None:
+    captured = Captured(Sum(cuda), code(1, 2, 3), code(0, 0, 1), cuda=cuda)
+    with pytest.raises(AssertionError, match="another shape"):
+        captured(code(1))
