@@ -138,11 +138,11 @@ def measure(row: Row) -> Cost:
                 "decode": partial(decode, structure(driving)),
             }
             modules_ms = _modules(network, calls, row)
-    apart = len(steps) > 1
+    two = len(steps) > 1
     return Cost(
         parameters=sum(one.numel() for one in network.parameters()),
-        structure_ms=_spread([run[0] for run in times]) if apart else None,
-        decode_ms=_spread([run[1] for run in times]) if apart else None,
+        structure_ms=_spread([run[0] for run in times]) if two else None,
+        decode_ms=_spread([run[1] for run in times]) if two else None,
         frame_ms=_spread([sum(run) for run in times]),
         modules_ms=modules_ms,
         peak_mb=None if before is None or after is None else after - before,
