@@ -11,6 +11,7 @@ from models import registry
 from models.contract import Observation
 from realtime.bench import costs
 from realtime.bench.costs import FEWEST, MODES, Cost, Failure, Mode, Row, apart, attempt, measure
+from tests.models.test_contract import NARROW
 from tests.models.tiny import Tiny, TinyAppearance, TinyStructure
 
 
@@ -112,6 +113,16 @@ def test_modules_are_timed_in_runs_of_their_own(twins: str, monkeypatch: pytest.
 
 def test_a_network_without_parameters_has_no_modules() -> None:
     assert measure(Row("warp", 1, "float32", "cpu", 1, 0.0)).modules_ms == {}
+
+
+def test_the_five_parts_of_liveportrait_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(costs.weights, "seeded", lambda model: NARROW[model]())
+    found = measure(Row("liveportrait", 1, "channels_last", "cpu", 1, 0.0))
+    assert {call: set(parts) for call, parts in found.modules_ms.items()} == {
+        "appearance": {"appearance", "motion"},
+        "structure": {"motion"},
+        "decode": {"warping", "generator", "stitching"},
+    }
 
 
 def test_a_row_is_of_its_batch_and_size(monkeypatch: pytest.MonkeyPatch) -> None:
