@@ -304,9 +304,11 @@ def faded_border(size: int, share: float = 0.03) -> Tensor:
     return torch.minimum(line.view(1, -1), line.view(-1, 1))[None, None]
 
 
-def without_autocast(device: str) -> AbstractContextManager[object]:
-    """For points, grids and flows, which half precision would spoil. Does nothing where autocast is off: an
-    exported graph would carry the change of mode along.
+def without_autocast(device: str, unless: torch.dtype | None = None) -> AbstractContextManager[object]:
+    """For points, grids and flows, which half precision would spoil, unless it is that one. Does nothing
+    where autocast is off: an exported graph would carry the change of mode along.
     """
     on = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
-    return torch.autocast(device, enabled=False) if on else nullcontext()
+    if not on or torch.get_autocast_dtype(device) == unless:
+        return nullcontext()
+    return torch.autocast(device, enabled=False)

@@ -1,12 +1,21 @@
 """What several of the networks are made of."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.layers import without_autocast
+
+
+def fine(device: str) -> AbstractContextManager[object]:
+    """For layers that must not run in bfloat16, whose seven bits show in the picture: those that find points,
+    those that every volume goes through, and G's first, whose mean the norms after it take away. They are a
+    fortieth of a frame's work. float16 has ten, and is good enough.
+    """
+    return without_autocast(device, unless=torch.float16)
 
 
 class ConvNorm(nn.Module):

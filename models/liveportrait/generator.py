@@ -17,6 +17,7 @@ from models.face_geometry import LANDMARKS_68, length, rotation_between, rotatio
 from models.layers import faded_border, without_autocast
 from models.liveportrait import motion
 from models.liveportrait.appearance import DEPTH, AppearanceExtractor
+from models.liveportrait.blocks import fine
 from models.liveportrait.keypoints import EXPRESSION, EYES, LIPS, POINTS, placed
 from models.liveportrait.motion import MotionExtractor
 from models.liveportrait.spade import SpadeGenerator
@@ -138,7 +139,8 @@ class LivePortrait(Reenactor[Appearance, Structure]):
             raise ValueError("liveportrait needs a source picture with a face in it")
         picture = F.avg_pool2d(source.image.float(), 2)
         structure, kp = self._read(source._replace(image=picture))
-        return Appearance(structure, kp, self.appearance(self._cast(picture)))
+        with fine(picture.device.type):
+            return Appearance(structure, kp, self.appearance(self._cast(picture)))
 
     def encode_structure(self, driving: Observation) -> Structure:
         return self._read(driving)[0]
@@ -191,7 +193,8 @@ class LivePortrait(Reenactor[Appearance, Structure]):
     def _read(self, seen: Observation) -> tuple[Structure, Tensor]:
         """A face's code, and its key points at rest. The picture is of the networks' side."""
         assert seen.points is not None, "the tracker gives points to a generator that reads them"
-        found = self.motion(self._cast(seen.image))
+        with fine(seen.image.device.type):
+            found = self.motion(self._cast(seen.image))
         points = seen.points[..., :2].float()
         code = Structure(
             exp=found.exp,

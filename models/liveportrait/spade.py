@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.liveportrait.blocks import fine
+
 HIDDEN = 128  # channels that scale and shift are made of
 MIDDLE = 6  # blocks at the first size
 SLOPE = 0.2
@@ -67,7 +69,8 @@ class SpadeGenerator(nn.Module):
 
     def forward(self, label: Tensor) -> Tensor:
         """B×3×8H×8W in [0, 1]. label: B×256×H×W, W's output."""
-        x = self.fc(label)
+        with fine(label.device.type):
+            x = self.fc(label)
         for index in range(MIDDLE):
             x = self.get_submodule(f"G_middle_{index}")(x, label)
         for up in (self.up_0, self.up_1):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from models.layers import without_autocast
 from models.liveportrait.appearance import CHANNELS, DEPTH
-from models.liveportrait.blocks import ConvNorm, sample_volume, shifted_volumes, volume_grid
+from models.liveportrait.blocks import ConvNorm, fine, sample_volume, shifted_volumes, volume_grid
 from models.liveportrait.keypoints import POINTS
 
 COMPRESSED = 4  # channels of the volume that the dense motion is found with
@@ -150,4 +150,5 @@ class WarpingNetwork(nn.Module):
     def flat(self, volume: Tensor, dense: Dense) -> Tensor:
         """B×256×H×W: the moved volume, as the generator is given it."""
         moved = sample_volume(volume, dense.deformation).flatten(1, 2)
-        return cast(Tensor, self.fourth(self.third(moved))) * dense.occlusion
+        with fine(volume.device.type):
+            return cast(Tensor, self.fourth(self.third(moved))) * dense.occlusion

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from models.contract import LANDMARKS, Controls, Observation
 from models.liveportrait import LivePortrait
 from models.liveportrait.appearance import AppearanceExtractor
+from models.liveportrait.generator import Appearance, Structure
 from models.liveportrait.motion import MotionExtractor
 from models.liveportrait.spade import SpadeGenerator, folded
 from models.liveportrait.stitching import Stitching, openness
@@ -81,12 +82,8 @@ def _stitching(golden: Golden) -> dict[str, Any]:
 
 def _chain(golden: Golden) -> dict[str, Any]:
     """Through the calls of the contract."""
-    net = LivePortrait().eval()
-    for part, name in PARTS.items():
-        net.get_submodule(name).load_state_dict(folded(state_of(golden, part)))
-    portrait = seen(F.interpolate(given(golden, "source"), scale_factor=2))  # which is halved again
-    rest, driving = (net.encode_structure(seen(given(golden, name))) for name in ("driving0", "driving1"))
-    appearance = net.encode_appearance([portrait])
+    net = whole(golden)
+    appearance, rest, driving = played(net, golden)
     found = {
         "x_s": (source := net.key_points(appearance, appearance.structure)),
         "feature_3d": appearance.volume,
@@ -104,6 +101,28 @@ def _chain(golden: Golden) -> dict[str, Any]:
         "occlusion_map": dense.occlusion,
         "deformation": dense.deformation,
     }
+
+
+def whole(golden: Golden) -> LivePortrait:
+    """The network, with the recipe's weights."""
+    net = LivePortrait().eval()
+    for part, name in PARTS.items():
+        net.get_submodule(name).load_state_dict(folded(state_of(golden, part)))
+    return net
+
+
+def played(net: LivePortrait, golden: Golden) -> tuple[Appearance, Structure, Structure]:
+    """The source, and the driver's first picture and his second."""
+    portrait = seen(F.interpolate(given(golden, "source"), scale_factor=2))  # which is halved again
+    rest, driving = (net.encode_structure(seen(given(golden, name))) for name in ("driving0", "driving1"))
+    return net.encode_appearance([portrait]), rest, driving
+
+
+def pictures(net: LivePortrait, golden: Golden) -> torch.Tensor:
+    """2×3×512×512: by relative and by absolute motion."""
+    appearance, rest, driving = played(net, golden)
+    codes = [net.transfer(driving, rest, appearance, Controls.default(relative=kind)) for kind in (1.0, 0.0)]
+    return torch.cat([net.decode(appearance, code)[0] for code in codes])
 
 
 def seen(picture: torch.Tensor) -> Observation:
