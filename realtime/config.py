@@ -16,6 +16,7 @@ from realtime.framing import Canvas
 DriverPixels = Literal["none", "mouth", "mouth+shading"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
+MOST_WAIT_MS = 100.0
 MAX_UPLOAD = 20 * 2**20  # bytes of a portrait's file
 
 _ICE_SERVER = re.compile(r"[^\s:/?@\[\]]+(:(?P<port>[0-9]{1,5}))?(\?transport=(?P<transport>[a-z]+))?")
@@ -71,6 +72,10 @@ class Settings:
     ice_server: tuple[str, ...] = ()
     """STUN or TURN server, as stun:HOST[:PORT] or turn[s]:USER:PASSWORD@HOST[:PORT]; HOST is a name or an
     IPv4 address. None are contacted otherwise."""
+    max_batch: int = 16
+    """How many people's frames are drawn together at most."""
+    batch_wait_ms: float = 4.0
+    """How long a frame waits for others to be drawn with, where several people are connected."""
     threads: int = 0
     """Processor threads for the generator where it runs on the CPU; 0 takes half of the cores."""
     log_level: LogLevel = "info"
@@ -84,6 +89,10 @@ class Settings:
             raise ValueError(f"port {self.port}: must be from 0 to 65535")
         if self.max_sessions < 1:
             raise ValueError(f"max-sessions {self.max_sessions}: must be at least 1")
+        if self.max_batch < 1:
+            raise ValueError(f"max-batch {self.max_batch}: must be at least 1")
+        if not 0 <= self.batch_wait_ms <= MOST_WAIT_MS:
+            raise ValueError(f"batch-wait-ms {self.batch_wait_ms:g}: must be from 0 to {MOST_WAIT_MS:g}")
         if self.threads < 0:
             raise ValueError(f"threads {self.threads}: must not be negative")
         if self.token is not None and not (

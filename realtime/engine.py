@@ -2,29 +2,32 @@
 
 `Engine` is the whole path without threads or time of its own, so that the offline tool and the server share
 it.
-`EngineThread` renders for all sessions of a server: it takes at most one newest frame a session. A portrait
-may be prepared in another thread meanwhile: both give their work to the device's default stream, which does
-it in the order in which it came.
+`EngineThread` renders for all sessions of a server, several of them together: it takes at most one newest
+frame a session. A portrait may be prepared in another thread meanwhile: both give their work to the device's
+default stream, which does it in the order in which it came.
 """
 
 import threading
 import time
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from models.contract import Controls, Observation, Reenactor, map_code
+from models.contract import Controls, Observation, Reenactor, T, cat_codes, map_code
 from models.face_tracker import person_mask
 from models.observation import observe
 from models.portrait_face import portrait_face
+from realtime.batching import Batch, Batcher
 from realtime.devices import lowered
 from realtime.framing import Canvas, Framing
+from realtime.slots import Slots
 
 EASE_S = 1.0  # from the last pose to the neutral one after the face was lost
 CALIBRATION_S = 0.5  # how much of the driver's rest a neutral pose is the centre of
@@ -47,7 +50,10 @@ class Rendered(NamedTuple):
 
     picture: Picture  # the canvas
     face: bool  # False: the driver's face was lost and the pose is held or eased
-    stages_ms: dict[str, float]  # wall time of structure, transfer, decode, composite
+    stages_ms: dict[
+        str, float
+    ]  # wall time of structure, transfer, decode, composite; of all that were together
+    batch: int = 1  # how many sessions were drawn together
 
 
 @dataclass
@@ -68,6 +74,8 @@ class Avatar:
     _held: Any = None  # the code shown when the face was lost, or came back
     _held_since: float | None = None
     _face: bool | None = None  # in the last frame; None before the first
+    _slot: int | None = None  # where the engine has its portrait's code
+    _leave: "weakref.finalize[Any, Avatar] | None" = None  # gives the slot back
 
     def calibrate(self) -> None:
         """Take a new neutral pose from the driver's next half second. Any thread may call it."""
@@ -78,15 +86,31 @@ class Avatar:
         """Is a calibration asked for, or under way?"""
         return self._asked or self._rest is not None
 
+    def leave(self) -> None:
+        """Give the place in the engine back. A frame after that takes a new one."""
+        if self._leave is not None:
+            self._leave()
+        self._slot = self._leave = self._shown_for = None
+
     def use_neutral(self, neutral: Any) -> None:
         """Set the neutral pose, a StructureCode of the driver, and end any calibration."""
         self.neutral, self._asked, self._rest, self._provisional = neutral, False, None, False
+
+
+class Request(NamedTuple):
+    """What a frame is to be made of: one observation (batch 1, on the CPU), and its time, which never runs
+    backwards for the same avatar."""
+
+    avatar: Avatar
+    observation: Observation
+    time_s: float
 
 
 class Engine:
     """The path from an observation to a frame on the canvas, for one generator on one device.
 
     half: the type for what of the generator may be less precise than float32; None for nothing.
+    slots: for how many avatars at once memory is taken when the first of them appears.
     """
 
     def __init__(
@@ -96,11 +120,13 @@ class Engine:
         canvas: Canvas | None = None,
         clock: Callable[[], float] = time.perf_counter,
         half: torch.dtype | None = None,
+        slots: int = 1,
     ) -> None:
         self.generator = generator.to(device).eval().requires_grad_(False)
         self.device = torch.device(device)
         self.canvas = canvas
         self.half = half
+        self._slots: Slots[Any] = Slots(slots)
         self._clock = clock
 
     @torch.inference_mode()
@@ -136,34 +162,85 @@ class Engine:
         with self._lowered():
             return self.generator.encode_structure(self._upload(observation))
 
-    @torch.inference_mode()
     def render(self, avatar: Avatar, observation: Observation, time_s: float) -> Rendered:
         """The avatar's frame for one observation (batch 1, on the CPU). time_s: the frame's time, which never
         runs backwards."""
-        generator, portrait = self.generator, avatar.portrait
-        if avatar._shown_for is not portrait:
-            avatar._shown, avatar._shown_for, avatar._held = portrait.appearance.structure, portrait, None
-        face = bool(observation.valid[0])
+        return self.render_batch([Request(avatar, observation, time_s)])[0]
+
+    @torch.inference_mode()
+    def render_batch(self, requests: Sequence[Request]) -> list[Rendered]:
+        """One frame of each of several avatars, in the order of the requests."""
+        for request in requests:
+            self._settle(request.avatar)
+        # By slots, so that the portraits' codes lie next to each other; without a face nothing is read.
+        order = sorted(range(len(requests)), key=lambda index: requests[index].avatar._slot or 0)
+        rows = [requests[index] for index in order]
+        faces = [bool(row.observation.valid[0]) for row in rows]
+        appearance = self._slots.read([cast(int, row.avatar._slot) for row in rows])
         marks = [self._clock()]
-        if face:
-            structure = self.encode(observation)
-            self._calibrate(avatar, structure, time_s)
-            marks.append(self._clock())
-            structure = generator.transfer(structure, avatar.neutral, portrait.appearance, avatar.controls)
-        else:
-            marks.append(self._clock())
-            structure = portrait.appearance.structure
-        structure = self._eased(avatar, structure, face, time_s)
-        avatar._shown = structure
+        codes = self._codes(rows, faces)
+        marks.append(self._clock())
+        codes = self._moved(rows, faces, appearance, codes)
         marks.append(self._clock())
         with self._lowered():
-            rgb, alpha = generator.decode(portrait.appearance, structure)
+            rgb, alpha = self.generator.decode(appearance, _joined(codes))
         marks.append(self._clock())
-        picture = portrait.framing.composite(rgb, alpha)
+        pictures = [
+            row.avatar.portrait.framing.composite(rgb[index : index + 1], alpha[index : index + 1])
+            for index, row in enumerate(rows)
+        ]
         marks.append(self._clock())
         names = ("structure", "transfer", "decode", "composite")
         stages_ms = {name: 1e3 * (b - a) for name, a, b in zip(names, marks, marks[1:], strict=False)}
-        return Rendered(picture, face, stages_ms)
+        rendered = [
+            Rendered(picture, face, stages_ms, len(rows))
+            for picture, face in zip(pictures, faces, strict=True)
+        ]
+        return [rendered[order.index(index)] for index in range(len(rows))]
+
+    def _settle(self, avatar: Avatar) -> None:
+        """Let the avatar have a slot with its portrait's code in it."""
+        if avatar._slot is None:
+            avatar._slot = self._slots.take()
+            avatar._leave = weakref.finalize(avatar, self._slots.free, avatar._slot)
+        portrait = avatar.portrait
+        if avatar._shown_for is not portrait:
+            self._slots.write(avatar._slot, portrait.appearance)
+            avatar._shown, avatar._shown_for, avatar._held = portrait.appearance.structure, portrait, None
+
+    def _codes(self, rows: Sequence[Request], faces: Sequence[bool]) -> list[Any]:
+        """The driver's code of each row in which there is a face, and None of the others."""
+        seen = [row for row, face in zip(rows, faces, strict=True) if face]
+        if not seen:
+            return [None] * len(rows)
+        codes = iter(_rows(self.encode(_joined([row.observation for row in seen])), len(seen)))
+        found = [next(codes) if face else None for face in faces]
+        for row, code in zip(rows, found, strict=True):
+            if code is not None:
+                self._calibrate(row.avatar, code, row.time_s)
+        return found
+
+    def _moved(
+        self, rows: Sequence[Request], faces: Sequence[bool], appearance: Any, codes: Sequence[Any]
+    ) -> list[Any]:
+        """What each row shows: the driver's motion in the source's terms, or the source's own pose without a
+        face; eased."""
+        seen = [index for index, face in enumerate(faces) if face]
+        found = [row.avatar.portrait.appearance.structure for row in rows]
+        if seen:
+            # Codes that are not moved are left out, which takes the others' portraits out of the whole.
+            own = appearance if len(seen) == len(rows) else _joined([_row(appearance, at) for at in seen])
+            moved = self.generator.transfer(
+                _joined([codes[index] for index in seen]),
+                _joined([rows[index].avatar.neutral for index in seen]),
+                own,
+                _joined([rows[index].avatar.controls for index in seen]),
+            )
+            for index, code in zip(seen, _rows(moved, len(seen)), strict=True):
+                found[index] = code
+        for index, (row, face) in enumerate(zip(rows, faces, strict=True)):
+            found[index] = row.avatar._shown = self._eased(row.avatar, found[index], face, row.time_s)
+        return found
 
     def _calibrate(self, avatar: Avatar, structure: Any, time_s: float) -> None:
         """Collect the driver's rest. The very first neutral is the centre of what there is so far; a later
@@ -203,20 +280,45 @@ class Engine:
         return map_code(lambda tensor: tensor.to(self.device, non_blocking=True), observation)
 
 
+def _row(codes: T, index: int) -> T:
+    """One of a batch, as a batch of one."""
+    return map_code(lambda tensor: tensor[index : index + 1], codes)
+
+
+def _rows(codes: T, count: int) -> list[T]:
+    return [codes] if count == 1 else [_row(codes, index) for index in range(count)]
+
+
+def _joined(codes: Sequence[T]) -> T:
+    return codes[0] if len(codes) == 1 else cat_codes(codes)
+
+
+class Late(Exception):
+    """A frame that waited too long to be worth drawing."""
+
+
 @dataclass
 class _Job:
-    avatar: Avatar
-    observation: Observation
-    time_s: float
+    request: Request
     future: "Future[Rendered]"
 
 
 class EngineThread:
-    """The one thread that renders. It takes the newest observation of each avatar, oldest request first."""
+    """The one thread that renders.
 
-    def __init__(self, engine: Engine) -> None:
+    batcher: says which frames are drawn together, and when. clock: seconds, for it.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        batcher: "Batcher[_Job] | None" = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._engine = engine
-        self._jobs: dict[int, _Job] = {}  # by avatar; a dict keeps the order of arrival
+        self._batcher: Batcher[_Job] = Batcher() if batcher is None else batcher
+        self._clock = clock
+        self._left: list[Avatar] = []  # whose sessions are over
         self._ready = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -230,42 +332,66 @@ class EngineThread:
 
     def submit(self, avatar: Avatar, observation: Observation, time_s: float) -> "Future[Rendered]":
         """Ask for a frame. A request of the same avatar that was still waiting is cancelled: the newest
-        wins."""
-        job = _Job(avatar, observation, time_s, Future())
+        wins. One that waits too long fails with `Late`."""
+        job = _Job(Request(avatar, observation, time_s), Future())
         with self._ready:
             if self._stopping:
                 raise RuntimeError("the engine has stopped")
-            replaced = self._jobs.pop(id(avatar), None)
-            self._jobs[id(avatar)] = job
+            replaced = self._batcher.put(id(avatar), job, self._clock())
             self._ready.notify()
         if replaced is not None:
             replaced.future.cancel()
         return job.future
 
+    def forget(self, avatar: Avatar) -> None:
+        """The avatar's session is over: nobody waits for its frames any more, and its place is free."""
+        with self._ready:
+            job = self._batcher.forget(id(avatar))
+            self._left.append(avatar)
+            self._ready.notify()
+        if job is not None:
+            job.future.cancel()
+
     def stop(self) -> None:
-        """Finish the frame in hand, cancel the rest, and end the thread."""
+        """Finish the frames in hand, cancel the rest, and end the thread."""
         with self._ready:
             self._stopping = True
             self._ready.notify()
         self._thread.join()
-        for job in self._jobs.values():
+        for job in self._batcher.clear():
             job.future.cancel()
-        self._jobs.clear()
 
     def _run(self) -> None:
-        while True:
-            with self._ready:
-                self._ready.wait_for(lambda: self._stopping or bool(self._jobs))
-                if self._stopping:
-                    return
-                job = self._jobs.pop(next(iter(self._jobs)))
-            self._render(job)
-            del job  # or an ended session's avatar would stay until another asks for a frame
+        while (batch := self._next()) is not None:
+            for job in batch.late:
+                if job.future.set_running_or_notify_cancel():
+                    job.future.set_exception(Late())
+            self._render([job for job in batch.frames if job.future.set_running_or_notify_cancel()])
+            del batch  # or an ended session's avatar would stay until another asks for a frame
 
-    def _render(self, job: _Job) -> None:
-        if not job.future.set_running_or_notify_cancel():
+    def _next(self) -> "Batch[_Job] | None":
+        """The next frames to draw, once there are some; None when it is time to end."""
+        with self._ready:
+            while not self._stopping:
+                while self._left:
+                    self._left.pop().leave()
+                wait_s = self._batcher.wait_s(self._clock())
+                if wait_s == 0:
+                    return self._batcher.take(self._clock())
+                self._ready.wait(wait_s)
+        return None
+
+    def _render(self, jobs: "list[_Job]") -> None:
+        if not jobs:
             return
         try:
-            job.future.set_result(self._engine.render(job.avatar, job.observation, job.time_s))
+            found = self._engine.render_batch([job.request for job in jobs])
         except Exception as error:  # one bad frame must not end every session: its own session hears of it
-            job.future.set_exception(error)
+            if len(jobs) > 1:
+                for job in jobs:
+                    self._render([job])
+            else:
+                jobs[0].future.set_exception(error)
+            return
+        for job, rendered in zip(jobs, found, strict=True):
+            job.future.set_result(rendered)

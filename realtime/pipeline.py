@@ -14,7 +14,7 @@ import numpy.typing as npt
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 from models.contract import Observation
-from realtime.engine import Avatar, EngineThread
+from realtime.engine import Avatar, EngineThread, Late
 from realtime.mailbox import Mailbox, MailboxClosed
 from realtime.stamp import cut_strip, draw_strip
 from realtime.stats import Figures
@@ -197,6 +197,9 @@ class Pipeline:
                     self._figures.stages(rendered.stages_ms)
                     if self._output is not None:
                         self._show(self._output, rendered.picture, seen)
+                except Late:
+                    self._figures.count("dropped")
+                    continue
                 except Exception as error:  # as above: one bad frame must not end the session
                     self._skip("rendering", error)
                     continue

@@ -27,6 +27,7 @@ from aiohttp import web
 
 from realtime import __version__, _aiortc_compat
 from realtime.app import make_app
+from realtime.batching import Batcher
 from realtime.command_line import fail, native_messages_muted, parse
 from realtime.config import MAX_UPLOAD, Settings
 from realtime.controls import ControlPanel
@@ -114,7 +115,7 @@ def load(settings: Settings) -> tuple[Engine, Portrait]:
     half = choose_half(settings.precision, generator.spec, device)
     pictures = [load_picture(path) for path in settings.source]
     try:
-        engine = Engine(generator, device, settings.size, time.monotonic, half)
+        engine = Engine(generator, device, settings.size, time.monotonic, half, slots=settings.max_sessions)
         portrait = engine.prepare(*pictures)
         warm_up(engine, portrait, pictures[0])
     except torch.OutOfMemoryError:
@@ -145,7 +146,7 @@ def make_services(
     spec = engine.generator.spec
     return Services(
         engine=engine,
-        engine_thread=EngineThread(engine),
+        engine_thread=EngineThread(engine, Batcher(settings.max_batch, settings.batch_wait_ms / 1e3)),
         panel=ControlPanel(spec, settings.ceilings),
         portrait=portrait,
         metrics=Metrics(),

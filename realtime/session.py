@@ -159,6 +159,7 @@ class Session:
         self.output.stop()
         if self.pipeline is not None:
             await self.pipeline.close()
+        self._services.engine_thread.forget(self.avatar)
         try:
             await asyncio.wait_for(self.pc.close(), CLOSE_S)
         except TimeoutError:

@@ -1,16 +1,37 @@
 """The engine: neutral poses, lost faces, and the thread that renders."""
 
+import random
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 import pytest
+import torch
 from torch import Tensor
 
-from models.contract import Observation
-from realtime.engine import CALIBRATION_S, EASE_S, RETURN_S, Avatar, EngineThread
-from tests.fakes import Flat, FlatEngine, FlatStructure, flat_observation, flat_picture
+from models.contract import Controls, Observation, Reenactor
+from models.warp import Warp
+from realtime.batching import ACTIVE_S, Batcher
+from realtime.engine import (
+    CALIBRATION_S,
+    EASE_S,
+    RETURN_S,
+    Avatar,
+    Engine,
+    EngineThread,
+    Late,
+    Rendered,
+    Request,
+)
+from realtime.framing import Canvas
+from realtime.tracker import DriverTracker
+from tests.fakes import FakeClock, Flat, FlatEngine, FlatStructure, flat_observation, flat_picture
 from tests.live import PATIENCE_S
+from tests.material import ASTRONAUT, GRID_CLIP, MONA_LISA, picture
+from tests.material import frames as frames_of
+from tests.models.little_portrait import LittlePortrait
+from tests.models.tiny import Tiny
 
 FPS = 30
 PORTRAIT_LEVEL = 100.0
@@ -200,3 +221,159 @@ def test_the_newest_request_of_an_avatar_wins() -> None:
     thread.stop()
     with pytest.raises(RuntimeError, match="stopped"):
         thread.submit(avatar, seen(60), 2.0)
+
+
+# -- several sessions together -----------------------------------------------------------------------------
+
+
+def test_a_batch_draws_what_each_would_have_alone() -> None:
+    """Different portraits, controls, drivers and rests, some without a face, some easing back to one."""
+    chance = random.Random(0)
+
+    def avatars(engine: FlatEngine) -> list[Avatar]:
+        return [
+            Avatar(
+                engine.prepare(flat_picture(level)),
+                Controls.default(gain_expression=0.5 + index / 4, relative=float(index % 3 > 0)),
+            )
+            for index, level in enumerate((60, 90, 120, 150, 180))
+        ]
+
+    together, alone = FlatEngine(Flat(), slots=5), FlatEngine(Flat())
+    pairs = list(zip(avatars(together), avatars(alone), strict=True))
+    for step in range(200):
+        some = chance.sample(pairs, chance.randint(1, 5))
+        frames = [seen(chance.randint(40, 200)) if chance.random() < 0.8 else UNSEEN for _ in some]
+        requests = [Request(one, frame, step / FPS) for (one, _), frame in zip(some, frames, strict=True)]
+        found = together.render_batch(requests)
+        expected = [
+            alone.render(other, frame, step / FPS) for (_, other), frame in zip(some, frames, strict=True)
+        ]
+        for ours, theirs in zip(found, expected, strict=True):
+            assert np.array_equal(ours.picture, theirs.picture)
+            assert ours.face == theirs.face
+            assert ours.batch == len(some)
+
+
+def test_ten_thousand_joins_leaves_and_new_portraits_misroute_nothing() -> None:
+    """Red names the portrait, and green is the driver's level as it stands."""
+    chance, engine = random.Random(1), FlatEngine(Flat(), slots=8)
+    portraits = {level: engine.prepare(flat_picture(level)) for level in range(40, 200, 4)}
+    there: list[tuple[Avatar, list[int]]] = []  # with the level of its portrait
+    for step in range(1_000):
+        for _ in range(10):
+            kind, level = chance.random(), chance.choice(list(portraits))
+            if kind < 0.35 or not there:
+                there.append((Avatar(portraits[level], Controls.default(relative=0.0)), [level]))
+            elif kind < 0.65:
+                avatar, shown = chance.choice(there)
+                avatar.portrait, shown[0] = portraits[level], level
+            else:
+                avatar, _ = there.pop(chance.randrange(len(there)))
+                avatar.leave()
+        some = chance.sample(there, min(len(there), chance.randint(1, 16)))
+        if not some:
+            continue
+        drivers = [chance.randint(40, 200) for _ in some]
+        found = engine.render_batch(
+            [
+                Request(avatar, seen(driver), step / FPS)
+                for (avatar, _), driver in zip(some, drivers, strict=True)
+            ]
+        )
+        for rendered, (_, (level,)), driver in zip(found, some, drivers, strict=True):
+            red, green, _ = rendered.picture.mean((0, 1))
+            assert (red, green) == pytest.approx((level, driver), abs=1)
+
+
+@pytest.mark.parametrize("make", [Tiny, LittlePortrait, Warp])
+def test_a_network_draws_a_batch_as_it_does_alone(make: Callable[[], Reenactor]) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        generator = make()
+    frames = frames_of(GRID_CLIP, most=30)[::10]
+
+    def play(engine: Engine, batch: bool) -> list[np.ndarray]:
+        avatars = [Avatar(engine.prepare(picture(path))) for path in (MONA_LISA, ASTRONAUT, MONA_LISA)]
+        for avatar in avatars:
+            avatar.use_neutral(engine.generator.neutral([engine.encode(drivers[0])]))
+        requests = [Request(avatar, seen, 1.0) for avatar, seen in zip(avatars, drivers, strict=True)]
+        if batch:
+            return [one.picture for one in engine.render_batch(requests)]
+        return [engine.render(*request).picture for request in requests]
+
+    with DriverTracker(generator.spec.driving) as tracker:
+        drivers = [tracker.observe(frame, index / 3) for index, frame in enumerate(frames)]
+    canvas = Canvas(256, 256)
+    together, alone = (play(Engine(generator, canvas=canvas), batch) for batch in (True, False))
+    for ours, theirs in zip(together, alone, strict=True):
+        assert np.abs(ours.astype(int) - theirs).mean() < 0.1
+
+
+def test_sessions_that_come_together_are_drawn_together() -> None:
+    engine = FlatEngine(Flat())
+    thread = EngineThread(engine)
+    avatars = [Avatar(engine.prepare(flat_picture(level))) for level in (60, 120, 180)]
+    waiting = [thread.submit(avatar, seen(100), 0.0) for avatar in avatars]
+    thread.start()
+    found = [one.result(PATIENCE_S) for one in waiting]
+    thread.stop()
+    assert [one.batch for one in found] == [3, 3, 3]
+    assert [round(one.picture[..., 0].mean()) for one in found] == [60, 120, 180]
+
+
+def test_a_frame_that_breaks_a_batch_costs_its_own_session_only() -> None:
+    class Broken(FlatEngine):
+        def render_batch(self, requests: Sequence[Request]) -> list[Rendered]:
+            if any(request.time_s < 0 for request in requests):
+                raise RuntimeError("the device has hiccups")
+            return super().render_batch(requests)
+
+    engine = Broken(Flat())
+    thread = EngineThread(engine)
+    avatars = [Avatar(engine.prepare(flat_picture(level))) for level in (60, 120, 180)]
+    waiting = [
+        thread.submit(avatar, seen(100), time_s) for avatar, time_s in zip(avatars, (0, -1, 0), strict=True)
+    ]
+    thread.start()
+    with pytest.raises(RuntimeError, match="hiccups"):
+        waiting[1].result(PATIENCE_S)
+    assert [waiting[index].result(PATIENCE_S).batch for index in (0, 2)] == [1, 1]
+    thread.stop()
+
+
+def test_a_frame_that_waited_too_long_is_not_drawn() -> None:
+    engine, clock = FlatEngine(Flat()), FakeClock()
+    thread = EngineThread(engine, Batcher(deadline_s=0.1), clock)
+    late = thread.submit(Avatar(engine.prepare(flat_picture(60))), seen(100), 0.0)
+    clock.advance(ACTIVE_S + 0.1)
+    other = Avatar(engine.prepare(flat_picture(120)))
+    in_time = thread.submit(other, seen(100), 0.0)
+    thread.start()
+    assert in_time.result(PATIENCE_S).face
+    with pytest.raises(Late):
+        late.result(PATIENCE_S)
+    thread.stop()
+
+
+def test_who_leaves_gives_his_place_to_the_next() -> None:
+    engine = FlatEngine(Flat(), slots=1)
+    thread = EngineThread(engine)
+    thread.start()
+    for level in range(60, 180, 20):
+        avatar = Avatar(engine.prepare(flat_picture(level)))
+        shown = thread.submit(avatar, seen(100), 0.0).result(PATIENCE_S)
+        assert round(shown.picture[..., 0].mean()) == level
+        thread.forget(avatar)
+    other = Avatar(engine.prepare(flat_picture(60)))
+    thread.submit(other, seen(100), 0.0).result(PATIENCE_S)
+    thread.stop()
+    assert len(engine._slots) == 1
+
+
+def test_an_avatar_that_nobody_holds_gives_its_place_back() -> None:
+    engine = FlatEngine(Flat(), slots=1)
+    for level in (60, 120):
+        shown = engine.render(Avatar(engine.prepare(flat_picture(level))), seen(100), 0.0)
+        assert round(shown.picture[..., 0].mean()) == level
+    assert len(engine._slots) == 1

@@ -2,13 +2,14 @@
 
 import asyncio
 import threading
+from collections.abc import Sequence
 
 import av
 import numpy as np
 import pytest
 
 from realtime.channel import FLUSH_S
-from realtime.engine import Avatar, Engine, Rendered
+from realtime.engine import Engine, Rendered, Request
 from realtime.session import CLOSING_TEXTS, SILENCE_S, TICK_S, Session, State
 from tests.fakes import CLOCK_RATE, DARK, Flat, FlatEngine, flat_picture
 from tests.live import PATIENCE_S, PORTRAIT, Peer, Server, connected, peer_of, running_server, until
@@ -35,12 +36,12 @@ class GatedEngine(FlatEngine):
         self.open = False
         self.times_s: list[float] = []
 
-    def render(self, avatar: Avatar, observation: object, time_s: float) -> Rendered:
-        self.times_s.append(time_s)
+    def render_batch(self, requests: Sequence[Request]) -> list[Rendered]:
+        self.times_s += [request.time_s for request in requests]
         self.entered.release()
         if not self.open:
             assert self.gate.acquire(timeout=20)
-        return super().render(avatar, observation, time_s)  # type: ignore[arg-type]
+        return super().render_batch(requests)
 
 
 async def absolute(peer: Peer, server: Server) -> None:
@@ -139,13 +140,13 @@ async def test_a_frame_that_breaks_the_engine_is_skipped(monkeypatch: pytest.Mon
     async with running_server() as server, connected(server) as peer:
         await peer.drive(flat_picture(120))
         session = server.session(peer)
-        render = server.engine.render
+        render = server.engine.render_batch
 
-        def broken_once(*arguments: object) -> Rendered:
-            monkeypatch.setattr(server.engine, "render", render)
+        def broken_once(*arguments: object) -> list[Rendered]:
+            monkeypatch.setattr(server.engine, "render_batch", render)
             raise RuntimeError("the device has hiccups")
 
-        monkeypatch.setattr(server.engine, "render", broken_once)
+        monkeypatch.setattr(server.engine, "render_batch", broken_once)
         peer.camera.push(flat_picture(120))
         await until(lambda: session.figures.counts["skipped"] == 1)
         await peer.drive(flat_picture(120))
@@ -443,7 +444,7 @@ async def test_a_jump_between_states_that_do_not_follow_is_a_bug() -> None:
 
 def test_the_engine_of_these_tests_is_the_real_one() -> None:
     assert issubclass(FlatEngine, Engine)
-    assert FlatEngine.render is Engine.render
+    assert FlatEngine.render_batch is Engine.render_batch
 
 
 async def test_sessions_leave_no_task_thread_or_slot_behind() -> None:
