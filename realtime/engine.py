@@ -7,6 +7,7 @@ frame a session. A portrait may be prepared in another thread meanwhile: both gi
 default stream, which does it in the order in which it came.
 """
 
+import logging
 import threading
 import time
 import weakref
@@ -14,7 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,8 @@ from realtime.batching import Batch, Batcher
 from realtime.devices import lowered
 from realtime.framing import Canvas, Framing
 from realtime.slots import Slots
+
+log = logging.getLogger(__name__)
 
 EASE_S = 1.0  # from the last pose to the neutral one after the face was lost
 CALIBRATION_S = 0.5  # how much of the driver's rest a neutral pose is the centre of
@@ -169,14 +172,14 @@ class Engine:
 
     @torch.inference_mode()
     def render_batch(self, requests: Sequence[Request]) -> list[Rendered]:
-        """One frame of each of several avatars, in the order of the requests."""
-        for request in requests:
-            self._settle(request.avatar)
-        # By slots, so that the portraits' codes lie next to each other; without a face nothing is read.
-        order = sorted(range(len(requests)), key=lambda index: requests[index].avatar._slot or 0)
+        """One frame of each of several avatars, in the order of the requests. Raises NotFinite where a
+        network gave what is no number for any of them; what was shown before is then still what is held."""
+        slots = [self._settle(request.avatar) for request in requests]
+        # In the order of their slots the portraits' codes lie next to each other, and need not be copied.
+        order = sorted(range(len(requests)), key=slots.__getitem__)
         rows = [requests[index] for index in order]
         faces = [bool(row.observation.valid[0]) for row in rows]
-        appearance = self._slots.read([cast(int, row.avatar._slot) for row in rows])
+        appearance = self._slots.read(sorted(slots))
         marks = [self._clock()]
         codes = self._codes(rows, faces)
         marks.append(self._clock())
@@ -184,9 +187,13 @@ class Engine:
         marks.append(self._clock())
         with self._lowered():
             rgb, alpha = self.generator.decode(appearance, _joined(codes))
+        if not bool(torch.isfinite(rgb).all()):
+            raise NotFinite("a frame was not drawn: the network gave what is no number")
+        for row, code in zip(rows, codes, strict=True):
+            row.avatar._shown = code
         marks.append(self._clock())
         pictures = [
-            row.avatar.portrait.framing.composite(rgb[index : index + 1], alpha[index : index + 1])
+            _portrait(row).framing.composite(rgb[index : index + 1], alpha[index : index + 1])
             for index, row in enumerate(rows)
         ]
         marks.append(self._clock())
@@ -198,8 +205,8 @@ class Engine:
         ]
         return [rendered[order.index(index)] for index in range(len(rows))]
 
-    def _settle(self, avatar: Avatar) -> None:
-        """Let the avatar have a slot with its portrait's code in it."""
+    def _settle(self, avatar: Avatar) -> int:
+        """The avatar's slot, its portrait's code in it."""
         if avatar._slot is None:
             avatar._slot = self._slots.take()
             avatar._leave = weakref.finalize(avatar, self._slots.free, avatar._slot)
@@ -207,6 +214,7 @@ class Engine:
         if avatar._shown_for is not portrait:
             self._slots.write(avatar._slot, portrait.appearance)
             avatar._shown, avatar._shown_for, avatar._held = portrait.appearance.structure, portrait, None
+        return avatar._slot
 
     def _codes(self, rows: Sequence[Request], faces: Sequence[bool]) -> list[Any]:
         """The driver's code of each row in which there is a face, and None of the others."""
@@ -226,8 +234,10 @@ class Engine:
         """What each row shows: the driver's motion in the source's terms, or the source's own pose without a
         face; eased."""
         seen = [index for index, face in enumerate(faces) if face]
-        found = [row.avatar.portrait.appearance.structure for row in rows]
+        found = [_portrait(row).appearance.structure for row in rows]
         if seen:
+            if any(rows[index].avatar.neutral is None for index in seen):
+                raise NotFinite("a driver's rest is not known yet: the network gave what is no number")
             # Codes that are not moved are left out, which takes the others' portraits out of the whole.
             own = appearance if len(seen) == len(rows) else _joined([_row(appearance, at) for at in seen])
             moved = self.generator.transfer(
@@ -239,12 +249,14 @@ class Engine:
             for index, code in zip(seen, _rows(moved, len(seen)), strict=True):
                 found[index] = code
         for index, (row, face) in enumerate(zip(rows, faces, strict=True)):
-            found[index] = row.avatar._shown = self._eased(row.avatar, found[index], face, row.time_s)
+            found[index] = self._eased(row.avatar, found[index], face, row.time_s)
         return found
 
     def _calibrate(self, avatar: Avatar, structure: Any, time_s: float) -> None:
         """Collect the driver's rest. The very first neutral is the centre of what there is so far; a later
         one replaces the old one once its half second is over."""
+        if avatar.calibrating and not _finite(structure):
+            return
         if avatar._asked:
             avatar._rest, avatar._rest_since = [], time_s
             avatar._asked = False  # after the list is there: between the two no calibration would seem to be
@@ -293,6 +305,25 @@ def _joined(codes: Sequence[T]) -> T:
     return codes[0] if len(codes) == 1 else cat_codes(codes)
 
 
+def _portrait(request: Request) -> Portrait:
+    """The one that is drawn; by now the avatar may have been given another."""
+    portrait = request.avatar._shown_for
+    assert portrait is not None
+    return portrait
+
+
+def _finite(code: Any) -> bool:
+    return all(
+        _finite(part) if isinstance(part, tuple) else bool(torch.isfinite(part).all())
+        for part in code
+        if part is not None
+    )
+
+
+class NotFinite(RuntimeError):
+    """A network gave NaN or infinite numbers."""
+
+
 class Late(Exception):
     """A frame that waited too long to be worth drawing."""
 
@@ -306,7 +337,8 @@ class _Job:
 class EngineThread:
     """The one thread that renders.
 
-    batcher: says which frames are drawn together, and when. clock: seconds, for it.
+    batcher: says which frames are drawn together, and when. clock: seconds, for it. on_death: called in the
+    thread if it ends for another reason than `stop`: nothing is drawn any more.
     """
 
     def __init__(
@@ -314,21 +346,24 @@ class EngineThread:
         engine: Engine,
         batcher: "Batcher[_Job] | None" = None,
         clock: Callable[[], float] = time.monotonic,
+        on_death: Callable[[], object] = lambda: None,
     ) -> None:
         self._engine = engine
+        self.on_death = on_death
+        self.died = False
         self._batcher: Batcher[_Job] = Batcher() if batcher is None else batcher
         self._clock = clock
         self._left: list[Avatar] = []  # whose sessions are over
         self._ready = threading.Condition()
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._thread = threading.Thread(target=self._live, name="engine", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     @property
     def alive(self) -> bool:
-        return self._thread.is_alive() and not self._stopping
+        return self._thread.is_alive() and not self._stopping and not self.died
 
     def submit(self, avatar: Avatar, observation: Observation, time_s: float) -> "Future[Rendered]":
         """Ask for a frame. A request of the same avatar that was still waiting is cancelled: the newest
@@ -360,6 +395,14 @@ class EngineThread:
         self._thread.join()
         for job in self._batcher.clear():
             job.future.cancel()
+
+    def _live(self) -> None:
+        try:
+            self._run()
+        except BaseException:  # whatever it was, the server has to know
+            log.exception("the engine's thread has died")
+            self.died = True
+            self.on_death()
 
     def _run(self) -> None:
         while (batch := self._next()) is not None:

@@ -168,7 +168,8 @@ async def serve(
     context: ssl.SSLContext | None,
     make_tracker: Callable[[], Tracker] | None = None,
 ) -> None:
-    """Serve until the process is told to stop; then tell the sessions, close them, and return."""
+    """Serve until the process is told to stop; then tell the sessions, close them, and return. Ends the
+    program with exit code 1 if the engine's thread dies: whoever runs it can then start it anew."""
     stop = asyncio.Event()
     _on_signals(stop.set)
     loop = asyncio.get_running_loop()
@@ -177,7 +178,9 @@ async def serve(
     _aiortc_compat.apply(settings.size.width, settings.size.height)
     services = make_services(settings, engine, portrait, make_tracker)
     roster = Roster(services, settings.max_sessions)
-    services.engine_thread.start()
+    thread = services.engine_thread
+    thread.on_death = lambda: loop.call_soon_threadsafe(stop.set)
+    thread.start()
     runner = web.AppRunner(make_app(settings, roster), access_log=None, shutdown_timeout=SHUTDOWN_S)
     await runner.setup()
     try:
@@ -188,9 +191,11 @@ async def serve(
         await roster.close()
     finally:
         await runner.cleanup()
-        services.engine_thread.stop()
+        thread.stop()
         services.pool.shutdown()
         services.portrait_pool.shutdown()
+    if thread.died:
+        raise SystemExit(1)
 
 
 def announce(settings: Settings, port: int) -> None:

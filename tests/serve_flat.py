@@ -5,15 +5,27 @@ python -m tests.serve_flat ARGUMENTS OF THE SERVER
 """
 
 import sys
+from collections.abc import Sequence
 
 from realtime.command_line import parse
 from realtime.config import Settings
+from realtime.engine import Rendered, Request
 from realtime.serve import bind, run, serve
 from tests.fakes import Flat, FlatEngine, FlatTracker, flat_picture
 from tests.live import PORTRAIT
 
+FATAL = 235  # a driver of that level, or above, ends the engine's thread
+
+
+class Mortal(FlatEngine):
+    def render_batch(self, requests: Sequence[Request]) -> list[Rendered]:
+        if any(float(request.observation.image.mean()) * 255 >= FATAL for request in requests):
+            raise SystemExit("whatever it was")
+        return super().render_batch(requests)
+
+
 if __name__ == "__main__":
     settings = parse(Settings, ["--source", "x", *sys.argv[1:]], "serve-flat", "")
-    engine = FlatEngine(Flat(), canvas=settings.size)
+    engine = Mortal(Flat(), canvas=settings.size)
     portrait = engine.prepare(flat_picture(PORTRAIT))
     run(serve(settings, engine, portrait, bind(settings.host, settings.port), None, FlatTracker))

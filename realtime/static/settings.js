@@ -7,7 +7,7 @@ const WORDS = {
   eyes: ["Eyes", "Gaze and lids, on top of the expression"],
   lips: ["Mouth", "The lips, on top of the expression"],
   face: ["Rest of the face", "Brows, cheeks and jaw, on top of the expression"],
-  retarget: ["Measure eyes and lips", "Open them as far as yours are, instead of as the expression was read"],
+  retarget: ["Measure eyes and lips", "Open them as far as yours are open"],
   stitching: ["Hold the shoulders", "How much the body is kept where it is"],
   mouth_pixels: ["Show the inside of my mouth", "When off, the inside of the mouth is drawn, not filmed"],
   shading: ["Light", "How much of the light and shade on your face is carried over"],

@@ -21,12 +21,21 @@ from realtime.engine import (
     Engine,
     EngineThread,
     Late,
+    NotFinite,
     Rendered,
     Request,
 )
 from realtime.framing import Canvas
 from realtime.tracker import DriverTracker
-from tests.fakes import FakeClock, Flat, FlatEngine, FlatStructure, flat_observation, flat_picture
+from tests.fakes import (
+    FakeClock,
+    Flat,
+    FlatAppearance,
+    FlatEngine,
+    FlatStructure,
+    flat_observation,
+    flat_picture,
+)
 from tests.live import PATIENCE_S
 from tests.material import ASTRONAUT, GRID_CLIP, MONA_LISA, picture
 from tests.material import frames as frames_of
@@ -377,3 +386,60 @@ def test_an_avatar_that_nobody_holds_gives_its_place_back() -> None:
         shown = engine.render(Avatar(engine.prepare(flat_picture(level))), seen(100), 0.0)
         assert round(shown.picture[..., 0].mean()) == level
     assert len(engine._slots) == 1
+
+
+class Ill(Flat):
+    """Gives no number where the driver's level is above 200."""
+
+    def encode_structure(self, driving: Observation) -> FlatStructure:
+        code = super().encode_structure(driving)
+        return FlatStructure(torch.where(code.level > 200 / 255, torch.nan, code.level))
+
+
+def test_a_picture_of_no_numbers_is_never_shown_and_leaves_no_trace() -> None:
+    film = Film(Ill())
+    with pytest.raises(NotFinite):
+        film.show(seen(220))  # the very first frame: nothing is known of the driver yet
+    film.rest(60)
+    assert film.show(seen(100)) == pytest.approx(PORTRAIT_LEVEL + 40, abs=1)
+    with pytest.raises(NotFinite):
+        film.show(seen(220))
+    assert film.show(UNSEEN) == pytest.approx(PORTRAIT_LEVEL + 40, abs=1), "held is what was last shown"
+    film.avatar.calibrate()
+    with pytest.raises(NotFinite):
+        film.show(seen(220))
+    film.rest(80)
+    assert level_of(film.avatar.neutral) == 80
+
+
+def test_a_picture_of_no_numbers_costs_nobody_else_a_frame() -> None:
+    engine = FlatEngine(Ill())
+    thread = EngineThread(engine)
+    avatars = [
+        Avatar(engine.prepare(flat_picture(level)), Controls.default(relative=0.0)) for level in (60, 120)
+    ]
+    waiting = [
+        thread.submit(avatar, seen(level), 0.0) for avatar, level in zip(avatars, (220, 100), strict=True)
+    ]
+    thread.start()
+    with pytest.raises(NotFinite):
+        waiting[0].result(PATIENCE_S)
+    assert waiting[1].result(PATIENCE_S).face
+    thread.stop()
+
+
+def test_a_portrait_that_is_changed_while_a_frame_is_drawn_waits_for_the_next() -> None:
+    """Face and canvas belong together."""
+
+    class Swapping(Flat):
+        def decode(self, appearance: FlatAppearance, structure: FlatStructure) -> tuple[Tensor, Tensor]:
+            avatar.portrait = other
+            return super().decode(appearance, structure)
+
+    engine = FlatEngine(Swapping())
+    avatar = Avatar(engine.prepare(flat_picture(100, 64, 64)))
+    other = engine.prepare(flat_picture(180, 96, 64))
+    first, second = (engine.render(avatar, seen(100), step / FPS).picture for step in range(2))
+    assert first.shape == (64, 64, 3)
+    assert second.shape == (64, 96, 3)
+    assert [round(picture[..., 0].mean()) for picture in (first, second)] == [100, 180]

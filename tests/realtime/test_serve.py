@@ -206,6 +206,21 @@ async def test_sigterm_tells_the_sessions_and_ends_with_code_0(
             assert await running.wait() == 0
 
 
+async def test_a_server_whose_engine_dies_tells_the_sessions_and_ends_with_code_1(loopback_ice: None) -> None:
+    told = asyncio.subprocess.PIPE
+    async with process(stderr=told) as (running, address), peer_of(address) as peer:
+        assert (await peer.publish()).status == 201
+        await peer.message("hello")
+        peer.camera.push(flat_picture(120))
+        assert (await peer.http.get("/readyz")).status == 200
+        peer.camera.push(flat_picture(245))
+        assert (await peer.message("closing"))["reason"] == "shutdown"
+        async with asyncio.timeout(PATIENCE_S):
+            assert await running.wait() == 1
+        assert running.stderr is not None
+        assert "the engine's thread has died" in (await running.stderr.read()).decode()
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
 async def test_a_call_that_never_ends_does_not_hold_up_the_end() -> None:
     async with process() as (running, address), peer_of(address) as peer:
