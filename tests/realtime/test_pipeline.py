@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from models.contract import Observation
+from realtime.batching import Batcher
 from realtime.engine import Avatar, EngineThread, Picture
 from realtime.pipeline import MAX_PIXELS, Pipeline
 from realtime.stats import Figures, Metrics
@@ -38,11 +39,14 @@ class SlowTracker(FlatTracker):
 
 
 @asynccontextmanager
-async def running(make_tracker: Callable[[], FlatTracker]) -> AsyncIterator[tuple[Pipeline, Camera, Figures]]:
-    """A pipeline that reads a camera and only publishes."""
+async def running(
+    make_tracker: Callable[[], FlatTracker], thread: EngineThread | None = None
+) -> AsyncIterator[tuple[Pipeline, Camera, Figures]]:
+    """A pipeline that reads a camera and only publishes. thread: whoever gives one starts it."""
     engine = FlatEngine(Flat())
-    thread = EngineThread(engine)
-    thread.start()
+    if thread is None:
+        thread = EngineThread(engine)
+        thread.start()
     figures, camera, pool = Figures(Metrics(), 0.0), Camera(), ThreadPoolExecutor(2)
     pipeline = Pipeline(
         make_tracker=make_tracker,
@@ -123,3 +127,18 @@ async def test_a_tracker_is_closed_when_its_pipeline_is() -> None:
         await until(lambda: pipeline.face is True)
         await pipeline.close()
         assert tracker.closed
+
+
+async def test_a_frame_that_waits_too_long_for_the_engine_is_dropped() -> None:
+    clock = FakeClock()
+    thread = EngineThread(FlatEngine(Flat()), Batcher(deadline_s=0.1), clock)
+    async with running(FlatTracker, thread) as (pipeline, camera, figures):
+        camera.push(flat_picture(120))
+        await until(lambda: len(thread._batcher) == 1)
+        clock.advance(0.2)
+        thread.start()
+        await until(lambda: figures.counts["dropped"] == 1)
+        assert pipeline.face is None
+        camera.push(flat_picture(120))
+        await until(lambda: pipeline.face is True)
+        assert figures.counts["skipped"] == 0
