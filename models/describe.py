@@ -22,7 +22,7 @@ from torch import Tensor
 
 from models import registry
 from models.contract import CropRule, Observation, Reenactor, map_code
-from models.face_geometry import crop_to_frame, to_crop_units
+from models.face_geometry import Array, crop_to_frame, to_crop_units
 from models.meter import Layer, Meter, Shape, tensors_of
 
 CALLS = ("appearance", "structure", "decode")  # encode_appearance, encode_structure, decode
@@ -114,10 +114,19 @@ def _on(device: str, seen: Observation) -> Observation:
     return map_code(lambda tensor: tensor.to(device), seen)._replace(valid=seen.valid)
 
 
-def example(rule: CropRule) -> Observation:
-    """The mean face in a smooth picture, cropped by the rule."""
+def mean_face(gap: float = 0.0) -> Array:
+    """Its landmarks in the middle of a picture of FRAME × FRAME: 478×3, pixels. gap: by how much wider the
+    lips are apart than in the mean, in widths of the face."""
     with np.load(Path(__file__).with_name("mean_face.npz")) as file:
-        points = file["points"].astype(np.float64) * FACE + [FRAME / 2, FRAME / 2, 0]
+        points = (file["points"] + gap * file["jaw"]).astype(np.float64)
+    return np.asarray(points * FACE + [FRAME / 2, FRAME / 2, 0])
+
+
+def example(rule: CropRule, points: Array | None = None) -> Observation:
+    """A face in a smooth picture, cropped by the rule. points: its landmarks, 478×3 in pixels of a picture of
+    FRAME × FRAME; the mean face's, unless others are named."""
+    if points is None:
+        points = mean_face()
     to_frame = crop_to_frame(points, rule, FRAME, FRAME)
     axis = torch.linspace(0, 3, rule.size)
     waves = torch.stack([torch.outer(torch.sin(axis + phase), torch.cos(2 * axis)) for phase in range(3)])
@@ -138,20 +147,26 @@ def table(found: Description) -> str:
         lines.append((layer.name or "(itself)", layer.kind, output or "–", f"{layer.parameters:,}", *counts))
     sums = (f"{found.macs(call):,}" for call in CALLS)
     lines.append((found.model, "", "", f"{found.parameters:,}", *sums))
-    widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
-    rows = [
-        "  ".join(
-            cell.ljust(width) if index < 3 else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        ).rstrip()
-        for cells in lines
-    ]
+    rows = aligned(lines, 3)
     rule = "-" * max(map(len, rows))
     codes = [
         f"appearance code: {found.appearance_bytes:,} bytes, once a portrait",
         f"structure code: {found.structure_bytes:,} bytes, every frame",
     ]
     return "\n".join([rows[0], rule, *rows[1:-1], rule, rows[-1], "", *codes])
+
+
+def aligned(rows: Sequence[Sequence[str]], left: int) -> list[str]:
+    """Cells as lines of text, one below the other: the first `left` of each row begin together, the others
+    end so."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if index < left else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ).rstrip()
+        for cells in rows
+    ]
 
 
 def renewed(page: str, measure: Callable[[str], Description] = describe) -> str:

@@ -132,7 +132,6 @@ class Engine:
         self._slots: Slots[Any] = Slots(slots)
         self._clock = clock
 
-    @torch.inference_mode()
     def prepare(self, *pictures: Picture) -> Portrait:
         """A portrait from RGB pictures of one person, 1 … the generator's `max_sources`; the avatar is put
         into the first. Any thread may call it, while another renders too. Raises ValueError where one has
@@ -147,11 +146,19 @@ class Engine:
                 raise ValueError(f"{which}{error}") from None
             warnings += [which + warning for warning in face.warnings]
             sources.append(observe(picture, face.points, rule, person=person_mask(picture)))
+        return self.portrait(pictures[0], sources, tuple(warnings))
+
+    @torch.inference_mode()
+    def portrait(
+        self, picture: Picture, sources: Sequence[Observation], warnings: tuple[str, ...] = ()
+    ) -> Portrait:
+        """A portrait from what was seen in its pictures (batch 1, on the CPU), of which `picture` is the
+        first."""
         with self._lowered():
             appearance = self.generator.encode_appearance([self._upload(source) for source in sources])
         to_frame = sources[0].to_frame[0].numpy().astype(np.float64)
-        framing = Framing(pictures[0], to_frame, rule.size, self.canvas, self.device)
-        return Portrait(appearance, framing, tuple(warnings))
+        framing = Framing(picture, to_frame, self.generator.spec.source.size, self.canvas, self.device)
+        return Portrait(appearance, framing, warnings)
 
     def as_driver(self, picture: Picture) -> Observation:
         """The face of a source picture as if it were the driver's. Raises ValueError where there is no usable

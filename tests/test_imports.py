@@ -64,15 +64,15 @@ def test_the_engine_runs_without_any_of_the_media_libraries() -> None:
     """So that a machine with a GPU and little else can measure it."""
     probe(
         (*MEDIA, "trainer"),
-        ["realtime.engine", "realtime.framing", "realtime.bench.motion", "realtime.bench.fidelity"],
+        ["realtime.engine", "realtime.framing", "realtime.bench.motion", "realtime.bench.fidelity"]
+        + ["realtime.bench.sessions", "realtime.bench.gpu"],
     )
 
 
 def test_generators_are_measured_with_torch_and_numpy_only() -> None:
-    """But for the table, which is printed when the figures are written."""
     probe(
         (*MEDIA, *sorted(INSTALLED), "playwright", "trainer"),
-        ["realtime.graphs", "realtime.bench.costs", "realtime.bench.networks"],
+        ["realtime.graphs", "realtime.bench.networks", "realtime.bench.sessions", "realtime.bench.gpu"],
     )
 
 

@@ -4,6 +4,7 @@
     python -m realtime.bench live       # from glass to glass, through a browser
     python -m realtime.bench quality    # how good the avatar is
     python -m realtime.bench networks   # what each generator costs, in each size
+    python -m realtime.bench sessions   # how many sessions at once each generator carries
 
 Each has `--help`.
 """
@@ -21,6 +22,7 @@ BENCHES = {
     "live": ("realtime.bench.live", "LiveBench"),
     "quality": ("realtime.bench.quality", "QualityBench"),
     "networks": ("realtime.bench.networks", "NetworksBench"),
+    "sessions": ("realtime.bench.sessions", "SessionsBench"),
 }
 """Name → where its settings are, a dataclass with `run()`; imported when it is asked for."""
 

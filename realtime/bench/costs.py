@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain, count
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -42,6 +42,9 @@ WHOLE: Mapping[Mode, str] = {"fp16_compiled": "not compiled", "fp16_captured": "
 FEWEST = 3  # runs of a row
 WARM_UP = {"cpu": 1, "mps": 3, "cuda": 3}  # runs that are not counted
 MB = 1e6
+
+A = TypeVar("A")
+R = TypeVar("R")
 
 Spread = tuple[float, float, float]  # the median, and the 5th and 95th percentile
 
@@ -82,23 +85,33 @@ class Failure:
 
 def apart(row: Row) -> Cost | Failure:
     """`attempt` in a process of its own."""
+    return in_own_process(attempt, row)
+
+
+def in_own_process(function: Callable[[A], R], argument: A) -> R | Failure:
+    """What the function gives for that argument, or that its process was ended from outside."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         try:
-            return pool.submit(attempt, row).result()
+            return pool.submit(function, argument).result()
         except BrokenProcessPool:
             return Failure("ended", "the process was ended from outside, as it is where memory runs out")
 
 
 def attempt(row: Row) -> Cost | Failure:
-    """`measure`, or why torch, its compiler or the device can't. What they raise need not survive the way
-    into another process, so it is put into words here."""
+    """`measure`, or why torch, its compiler or the device can't."""
     try:
         return measure(row)
     except RuntimeError as error:
-        message = " ".join(f"{type(error).__name__}: {error}".split())
-        if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in message:  # GPU, CPU
-            return Failure("no memory", message)
-        return Failure(WHOLE.get(row.mode, "failed"), message)
+        return in_words(error, WHOLE.get(row.mode, "failed"))
+
+
+def in_words(error: RuntimeError, word: str) -> Failure:
+    """What torch raises need not survive the way into another process. word: where it isn't memory that
+    lacks."""
+    message = " ".join(f"{type(error).__name__}: {error}".split())
+    if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in message:  # GPU, CPU
+        word = "no memory"
+    return Failure(word, message)
 
 
 @torch.inference_mode()
@@ -106,7 +119,7 @@ def measure(row: Row) -> Cost:
     """Run a row. The process has to be a fresh one for `peak_mb` to mean anything. Raises ValueError for an
     unknown model, and RuntimeError where torch can't run it so."""
     use_threads(row.threads)
-    before = _peak_mb(row.device)
+    before = peak_mb(row.device)
     network = weights.seeded(row.model).eval().to(row.device)
     if row.mode != "float32":
         _put_channels_last(network)
@@ -129,7 +142,7 @@ def measure(row: Row) -> Cost:
         if row.mode == "fp16_captured":
             steps = [Captured(lambda driving: decode(structure(driving)), driving)]
         times = _times(steps, driving, row)
-        after = _peak_mb(row.device)
+        after = peak_mb(row.device)
         modules_ms: Mapping[str, Mapping[str, Spread]] = {}
         if row.mode not in WHOLE:
             calls = {
@@ -238,7 +251,7 @@ def _now(device: str) -> float:
     return time.perf_counter()
 
 
-def _peak_mb(device: str) -> float | None:
+def peak_mb(device: str) -> float | None:
     """The most memory until now: of the GPU, as torch counts it, or of this process."""
     if device == "cuda":
         return torch.cuda.max_memory_allocated() / MB

@@ -6,25 +6,15 @@ of its own, since a process can't tell the memory of one network from what anoth
 are random, and the pictures made: neither time nor memory depends on them.
 """
 
-import json
-import os
-import platform
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import torch
+from typing import Any
 
 from models import registry
 from realtime.bench.costs import MODES, Cost, Mode, Row, Spread, apart
+from realtime.bench.report import cut, machine, short, table, write
 from realtime.devices import Device, choose_device, use_threads
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-WIDTH = 116  # of the tables, characters
 
 
 @dataclass(frozen=True)
@@ -59,19 +49,19 @@ class NetworksBench:
 
     def run(self) -> None:
         """Measure, write the JSON, print the tables. Raises ValueError for a mode that the device hasn't."""
+        figures = self.measure()
+        if self.json is not None:
+            write(self.json, figures)
+        show(figures)
+
+    def measure(self) -> dict[str, Any]:
+        """The figures. Raises ValueError for a mode that the device hasn't."""
         device = choose_device(self.device)
         for mode in self.mode:
             if mode not in MODES[device]:
                 raise ValueError(f"mode {mode}: not on device {device}, which has {', '.join(MODES[device])}")
         use_threads(self.threads)
-        figures: dict[str, Any] = {
-            "device": torch.cuda.get_device_name() if device == "cuda" else device,
-            "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-            "platform": platform.platform(),
-            "rows": [],
-        }
+        figures: dict[str, Any] = {**machine(device), "rows": []}
         for model in self.model or every():
             for batch in self.batch or (1, 8):
                 for mode in self.mode or MODES[device]:
@@ -79,9 +69,7 @@ class NetworksBench:
                     found = apart(row)
                     told = "cost" if isinstance(found, Cost) else "failure"
                     figures["rows"].append(asdict(row) | {"cost": None, "failure": None, told: asdict(found)})
-        if self.json is not None:
-            self.json.write_text(json.dumps(figures, indent=2) + "\n")
-        show(figures)
+        return figures
 
 
 def every() -> tuple[str, ...]:
@@ -94,43 +82,40 @@ def every() -> tuple[str, ...]:
 
 def show(figures: Mapping[str, Any]) -> None:
     """Print the rows, why some failed, and what the modules take of each."""
-    from rich.console import Console  # not on machines that only run the generators
-
-    console = Console()
-    console.width = max(console.width, WIDTH)
-    machine = f"{figures['device']}, {figures['cores']} cores, {figures['threads']} threads"
-    console.print(f"{machine}, torch {figures['torch']}; ms of a batch", highlight=False)
-    names = ("parameters", "batch", "mode", "structure", "decode", "frame", "5–95 %", "peak MB")
-    whole = _table(("model",), names)
-    failures = []
+    on = f"{figures['device']}, {figures['cores']} cores, {figures['threads']} threads"
+    print(f"{on}, torch {figures['torch']}; ms of a batch")
+    names = ("model", "parameters", "batch", "mode", "structure", "decode", "frame", "5–95 %", "peak MB")
+    whole, failures = [names], []
     for row in figures["rows"]:
         cost, failure = row["cost"], row["failure"]
         if cost is None:
-            whole.add_row(row["model"], "", str(row["batch"]), row["mode"], "", "", failure["word"], "", "")
+            whole.append((row["model"], "", str(row["batch"]), row["mode"], "", "", failure["word"], "", ""))
             failures.append(f"{row['model']}, batch {row['batch']}, {row['mode']}: {failure['message']}")
             continue
         _, low, high = cost["frame_ms"]
-        whole.add_row(
-            row["model"],
-            f"{cost['parameters'] / 1e6:.1f} M",
-            str(row["batch"]),
-            row["mode"],
-            *(_median(cost[part]) for part in ("structure_ms", "decode_ms", "frame_ms")),
-            f"{_short(low)}–{_short(high)}",
-            "–" if cost["peak_mb"] is None else f"{cost['peak_mb']:.0f}",
+        whole.append(
+            (
+                row["model"],
+                f"{cost['parameters'] / 1e6:.1f} M",
+                str(row["batch"]),
+                row["mode"],
+                *(_median(cost[part]) for part in ("structure_ms", "decode_ms", "frame_ms")),
+                f"{short(low)}–{short(high)}",
+                "–" if cost["peak_mb"] is None else f"{cost['peak_mb']:.0f}",
+            )
         )
-    console.print(whole)
+    print(table(whole, 1))
     if any(row["cost"] and row["cost"]["decode_ms"] is None for row in figures["rows"]):
-        console.print("–: structure and decode were captured as one piece, so only the frame's time is known")
+        print("–: structure and decode were captured as one piece, so only the frame's time is known")
     for line in failures:  # the JSON has the rest of them
-        console.print(line, no_wrap=True, overflow="ellipsis", markup=False, highlight=False)
+        print(cut(line))
     modules, modes = _by_module(figures["rows"])
     if modules:
-        console.print("\nof which by module; ms of a batch, or of one portrait in appearance")
-        table = _table(("model", "batch", "call", "module"), modes)
+        print("\nof which by module; ms of a batch, or of one portrait in appearance")
+        parts = [("model", "batch", "call", "module", *modes)]
         for (model, batch, call, module), medians in modules.items():
-            table.add_row(model, str(batch), call, module, *(_median(medians.get(mode)) for mode in modes))
-        console.print(table)
+            parts.append((model, str(batch), call, module, *(_median(medians.get(mode)) for mode in modes)))
+        print(table(parts, 4))
 
 
 def _by_module(
@@ -147,22 +132,5 @@ def _by_module(
     return found, list(modes)
 
 
-def _table(left: Sequence[str], right: Sequence[str]) -> "Table":
-    """Without rows. left, right: the columns, by where their text stands."""
-    from rich.box import SIMPLE
-    from rich.table import Table
-
-    table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
-    for column in left:
-        table.add_column(column, no_wrap=True)
-    for column in right:
-        table.add_column(column, justify="right", no_wrap=True)
-    return table
-
-
 def _median(ms: Spread | None) -> str:
-    return "–" if ms is None else _short(ms[0])
-
-
-def _short(ms: float) -> str:
-    return f"{ms:.2f}" if ms < 10 else f"{ms:.1f}"
+    return "–" if ms is None else short(ms[0])

@@ -1,0 +1,55 @@
+"""What a GPU does, measured with torch, numpy and this repository alone:
+
+    python -m realtime.bench.gpu --json gpu.json
+
+How many sessions each generator carries, and what a frame of it costs as it stands and captured in a CUDA
+graph. Without the settings of `python -m realtime.bench sessions` and `networks`, whose command lines want
+more to be installed.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from realtime.bench import networks, sessions
+from realtime.bench.costs import Mode
+from realtime.bench.networks import NetworksBench
+from realtime.bench.report import write
+from realtime.bench.sessions import SessionsBench
+
+MODELS = ("warp", "imf:light", "dae_gan", "landmark_gan:256", "latent:256", "liveportrait")
+SESSIONS_S = 4.0  # of each count of sessions: so that all of it takes some minutes
+NETWORKS_S = 0.5  # of each row
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command. Exit code 2 and one line where there is no such device."""
+    parser = argparse.ArgumentParser(
+        prog="python -m realtime.bench.gpu", description="What a GPU does, without further libraries."
+    )
+    parser.add_argument("--model", action="append", help="NAME or NAME:SIZE; may be given several times")
+    parser.add_argument("--device", choices=("cuda", "cpu", "mps"), default="cuda", help="cuda, if not told")
+    parser.add_argument("--json", type=Path, default=Path("gpu.json"), help="file for the figures")
+    asked = parser.parse_args(arguments)
+    models, device = tuple(asked.model or MODELS), asked.device
+    modes: tuple[Mode, ...] = ("float32", "fp16_captured") if device == "cuda" else ()
+    figures: dict[str, Any] = {}
+    try:
+        carried = SessionsBench(models, seconds=SESSIONS_S, device=device)
+        cost = NetworksBench(models, mode=modes, device=device, seconds=NETWORKS_S)
+        figures["sessions"] = carried.measure()
+        sessions.show(figures["sessions"])
+        write(asked.json, figures)  # what there is, should the rest fail
+        figures["networks"] = cost.measure()
+        networks.show(figures["networks"])
+        write(asked.json, figures)
+    except ValueError as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

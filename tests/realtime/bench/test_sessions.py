@@ -1,0 +1,224 @@
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from models import registry
+from models.contract import Observation
+from realtime.bench import sessions
+from realtime.bench.__main__ import main
+from realtime.bench.costs import Failure
+from realtime.bench.load import Load
+from realtime.bench.report import WIDTH
+from realtime.bench.sessions import SessionsBench, Trial, attempt, show, together, told
+from tests.models.tiny import Tiny
+
+LOAD = Load(1, 30.0, 30.0, (10.0, 19.9, 25.0), 0.5, 300, 0, {1: 300}, 123.4)
+BRIEF = SessionsBench(("tiny",), sessions="1,3", seconds=0.2, fps=50.0, device="cpu", threads=1)
+
+
+@pytest.fixture(autouse=True)
+def _short_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "WARM_UP_S", 0.1)
+
+
+def test_the_command_measures_the_real_engine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "sessions.json"
+    chosen = ["--model", "warp", "--device", "cpu", "--threads", "1", "--canvas", "128x128"]
+    paced = ["--sessions", "2,1", "--seconds", "0.5", "--fps", "8"]
+    main(["sessions", *chosen, *paced, "--json", str(out)])
+    figures = json.loads(out.read_text())
+    assert (figures["device"], figures["threads"], figures["fps"]) == ("cpu", 1, 8)
+    (one,) = figures["models"]
+    assert (one["model"], one["left_out"], one["failure"]) == ("warp", [], None)
+    assert [load["sessions"] for load in one["loads"]] == [1, 2]
+    for load in one["loads"]:
+        assert load["frames"] == 4 * load["sessions"]
+        assert load["frames"] - load["dropped"] == sum(load["batches"].values())
+        assert 0 < load["delay_ms"][0] <= load["delay_ms"][1] <= load["delay_ms"][2]
+        assert load["peak_mb"] > 1
+    said = capsys.readouterr().out
+    assert said.count("warp") == 3
+    assert max(map(len, said.splitlines())) <= WIDTH
+
+
+def test_each_session_plays_its_own_part_of_the_recording(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[int, list[float]] = {}
+    submit = sessions.EngineThread.submit
+
+    def note(thread: Any, avatar: Any, observation: Observation, time_s: float) -> Any:
+        assert observation.points is not None
+        seen.setdefault(id(avatar), []).append(float(observation.points.sum()))
+        if len(kept) < 4:
+            kept.append(avatar)
+        return submit(thread, avatar, observation, time_s)
+
+    kept: list[Any] = []  # so that no two of them have the same id
+    monkeypatch.setattr(sessions.EngineThread, "submit", note)
+    found, failure = attempt(Trial(BRIEF, "tiny", "cpu"))
+    assert failure is None
+    assert [load.sessions for load in found] == [1, 3]
+    assert {load.frames for load in found} == {10, 30}
+    parts = list(seen.values())
+    assert len(parts) == 1 + 3
+    assert all(len(set(part)) > 10 for part in parts)
+    assert len({part[5] for part in parts[1:]}) == 3
+
+
+def failing(error: Exception) -> Callable[..., Any]:
+    def fail(*_: object) -> None:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("error", "failure"),
+    [
+        (
+            torch.OutOfMemoryError("CUDA out of\n memory."),
+            ("no memory", "OutOfMemoryError: CUDA out of memory."),
+        ),
+        (RuntimeError("no kernel"), ("failed", "RuntimeError: no kernel")),
+    ],
+)
+@pytest.mark.parametrize("call", ["encode_appearance", "decode"])
+def test_what_torch_cannot_do_is_told(
+    call: str, error: Exception, failure: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Tiny, call, failing(error))
+    assert attempt(Trial(BRIEF, "tiny", "cpu")) == ([], Failure(*failure))
+
+
+def test_a_library_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the processor OpenCV puts the picture together."""
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    found, failure = attempt(Trial(BRIEF, "tiny", "cpu"))
+    assert found == []
+    assert failure is not None
+    assert failure.word == "no cv2"
+
+
+def test_what_only_we_can_get_wrong_is_no_failure_of_a_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Tiny, "decode", failing(TypeError("ours")))
+    with pytest.raises(TypeError, match="ours"):
+        attempt(Trial(BRIEF, "tiny", "cpu"))
+
+
+def test_an_engine_that_breaks_down_later_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    decode = Tiny.decode
+
+    def once(*given: Any) -> Any:
+        calls.append(given)
+        if len(calls) == 12:
+            raise RuntimeError("it fell off")
+        return decode(*given)
+
+    monkeypatch.setattr(Tiny, "decode", once)
+    assert attempt(Trial(BRIEF, "tiny", "cpu")) == ([], Failure("failed", "RuntimeError: it fell off"))
+
+
+def test_larger_counts_are_left_out_once_most_frames_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(trial: Trial) -> Iterator[Load]:
+        for count in trial.settings.counts:
+            yield replace(LOAD, sessions=count, frames=300 * count, dropped={2: 300, 4: 601}.get(count, 0))
+
+    monkeypatch.setattr(sessions, "measure", measure)
+    trial = Trial(replace(BRIEF, sessions="1,2,4,8"), "tiny", "cpu")
+    found, failure = attempt(trial)
+    assert [load.sessions for load in found] == [1, 2, 4], "of two, just half"
+    assert failure == Failure("left out", "with 4 at once more than half of the frames were dropped")
+    row = told("tiny", trial.settings, (found, failure))
+    assert (row["carried"], row["left_out"]) == (1, [8])
+    assert row["failure"] == asdict(failure)
+    most = attempt(replace(trial, settings=replace(BRIEF, sessions="1,2,4")))
+    assert most == (found, None), "nothing was left out"
+
+
+def figures(*models: dict[str, Any]) -> dict[str, Any]:
+    machine = {"device": "NVIDIA H200", "cores": 16, "threads": 8, "torch": "2.11.0+cu130"}
+    played = {"fps": 30.0, "seconds": 10.0, "canvas": "512x512", "precision": "auto"}
+    return {**machine, **played, "models": list(models)}
+
+
+def test_the_table_fits_and_says_what_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    longest = "landmark_gan:256"
+    settings = replace(BRIEF, sessions="1,2,4,8,16,32", fps=30.0)
+    slow = replace(
+        LOAD,
+        sessions=4,
+        fps_mean=29.91,
+        fps_least=0.04,
+        delay_ms=(16733.0, 18455.4, 60859.1),
+        late_ms=1312.5,
+        dropped=4799,
+        frames=4800,
+        batches={16: 3000, 8: 1000, 12: 500, 1: 1},
+        peak_mb=123456.7,
+    )
+    dark = replace(LOAD, sessions=2, delay_ms=None, dropped=300, batches={}, peak_mb=None)
+    none = Failure("ended", "the process was ended " * 9)
+    show(
+        figures(
+            told(longest, settings, ([LOAD, dark, slow], Failure("left out", "with 4 at once …"))),
+            told("warp", settings, none),
+        )
+    )
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= WIDTH
+    rows = [" ".join(line.split()) for line in lines if line.startswith(f"{longest} ")]
+    assert rows == [
+        f"{longest} 1 30.0 30.0 10.0 19.9 25.0 0/300 0.50 1: 100 % 123",
+        f"{longest} 2 30.0 30.0 – – – 300/300 0.50 – –",
+        f"{longest} 4 29.9 0.0 16733 18455 60859 4799/4800 1312 16: 67 % 8: 22 % … 123457",
+        f"{longest} 8–32 left out",
+        f"{longest} 1",
+    ]
+    assert f"{longest}, 8–32 sessions: with 4 at once …" in lines
+    assert any(line.startswith("warp, 1–32 sessions: the process was ended") for line in lines)
+    assert lines[-1].split() == ["warp", "0"]
+    assert "p95 under 33.3 ms" in lines[-5]
+
+
+def test_how_many_were_drawn_together() -> None:
+    assert together({}) == "–"
+    assert together({1: 1, 4: 3}) == "4: 75 % 1: 25 %"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--model", "nonesuch"], "unknown model 'nonesuch'"),
+        (["--sessions", "1,0"], "sessions '1,0': write counts from 1 up"),
+        (["--sessions", ""], "sessions '': write counts"),
+        (["--fps", "0"], "fps 0.0: must be above 0"),
+        (["--seconds", "0"], "seconds 0.0: must be long enough"),
+        (["--seconds", "inf"], "seconds inf: must be long enough"),
+        (["--threads", "-1"], "threads -1"),
+        (["--canvas", "3"], "canvas '3'"),
+        (["--model", "warp", "--precision", "fp16"], "model warp runs in float32 only"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(
+    arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["sessions", "--device", "cpu", *arguments])
+    assert end.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert reason in line
+
+
+def test_counts_are_ascending_and_all_networks_are_measured_by_default(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert SessionsBench(sessions="4,1,2,4").counts == [1, 2, 4]
+    monkeypatch.setattr(sessions, "in_own_process", lambda function, trial: ([LOAD], None))
+    models = SessionsBench(sessions="1", device="cpu").measure()["models"]
+    assert {one["model"].partition(":")[0] for one in models} >= registry.MODULES.keys()
