@@ -1,4 +1,5 @@
-# serve, test, test-all, test-gpu, check, bench. The first one that is run makes .venv and installs into it.
+# serve, test, test-all, test-gpu, check, bench, bench-gpu. The first one that is run makes .venv and installs into it;
+# but for bench-gpu, which takes the Python that is there: PYTHON=…, else python3.
 
 SOURCE ?= examples/mona_lisa.jpg
 ARGS ?=
@@ -13,7 +14,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 USABLE := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
 CANDIDATES := $(PYTHON) python3.11 python3.12 python3 python
 
-.PHONY: serve test test-all test-gpu check bench clean
+.PHONY: serve test test-all test-gpu check bench bench-gpu clean
 
 serve: $(RUN_STAMP)
 	$(BIN)/python -m realtime.serve --source "$(SOURCE)" $(ARGS)
@@ -37,6 +38,10 @@ bench: $(DEV_STAMP)
 	$(BIN)/python -m realtime.bench live
 	$(BIN)/python -m realtime.bench quality
 	$(BIN)/python -m realtime.bench networks
+	$(BIN)/python -m realtime.bench sessions --model warp --sessions 1,2,4 --seconds 10
+
+bench-gpu:
+	$(or $(PYTHON),python3) -m realtime.bench.gpu $(ARGS)
 
 $(BIN)/python:
 	@for python in $(CANDIDATES); do \

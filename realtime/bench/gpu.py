@@ -1,6 +1,7 @@
 """What a GPU does, measured with torch, numpy and this repository alone:
 
-    python -m realtime.bench.gpu --json gpu.json
+    python -m realtime.bench.gpu                  # into bench/gpu.json; make bench-gpu
+    python -m realtime.bench.gpu --model warp --json warp.json
 
 How many sessions each generator carries, and what a frame of it costs as it stands and captured in a CUDA
 graph. Without the settings of `python -m realtime.bench sessions` and `networks`, whose command lines want
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--model", action="append", help="NAME or NAME:SIZE; may be given several times")
     parser.add_argument("--device", choices=("cuda", "cpu", "mps"), default="cuda", help="cuda, if not told")
-    parser.add_argument("--json", type=Path, default=Path("gpu.json"), help="file for the figures")
+    parser.add_argument("--json", type=Path, default=Path("bench/gpu.json"), help="file for the figures")
     asked = parser.parse_args(arguments)
     models, device = tuple(asked.model or MODELS), asked.device
     modes: tuple[Mode, ...] = ("float32", "fp16_captured") if device == "cuda" else ()

@@ -28,7 +28,8 @@ def machine(device: str) -> dict[str, Any]:
 
 
 def write(file: Path, figures: Mapping[str, Any]) -> None:
-    """As JSON."""
+    """As JSON, in a folder that is made where there is none."""
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(figures, indent=2) + "\n")
 
 
