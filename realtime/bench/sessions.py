@@ -6,8 +6,8 @@ Recorded observations are played to the real engine, at a camera's pace. There i
 network beside it, so a server carries fewer where it runs on the processor that does these, too. The weights
 are random, and the pictures made: time does not depend on them.
 
-Each generator has a process of its own. A count is left out where one before it lost more than half of its
-frames.
+Each generator has a process of its own, with an engine that has room for the largest count. A count is left
+out where one before it lost more than half of its frames.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,6 +18,7 @@ from typing import Any
 
 from models import registry, weights
 from models.contract import Observation
+from realtime.batching import Batcher
 from realtime.bench.costs import Failure, in_own_process, in_words, peak_mb
 from realtime.bench.load import Load, carried, error_of, play, summed_up
 from realtime.bench.networks import every
@@ -47,6 +48,10 @@ class SessionsBench:
     """Frames a second of each session."""
     canvas: str = "512x512"
     """Size of the avatars' video as WxH."""
+    max_batch: int = 16
+    """How many sessions' frames are drawn together at most, as the server's."""
+    batch_wait_ms: float = 4.0
+    """How long a frame waits for others to be drawn with, as the server's."""
     device: Device = "auto"
     """Where the generators run."""
     precision: Precision = "auto"
@@ -68,6 +73,11 @@ class SessionsBench:
         if self.threads < 0:
             raise ValueError(f"threads {self.threads}: must not be negative")
         Canvas.parse(self.canvas)
+        self.batcher()
+
+    def batcher(self) -> "Batcher[Any]":
+        """What says which frames are drawn together."""
+        return Batcher(self.max_batch, self.batch_wait_ms / 1e3)
 
     @property
     def counts(self) -> list[int]:
@@ -95,6 +105,8 @@ class SessionsBench:
             "seconds": self.seconds,
             "canvas": self.canvas,
             "precision": self.precision,
+            "max_batch": self.max_batch,
+            "batch_wait_ms": self.batch_wait_ms,
             "models": [],
         }
         for model in models:
@@ -151,18 +163,20 @@ def measure(trial: Trial) -> Iterator[Load]:
     before = peak_mb(trial.device)
     generator = weights.seeded(trial.model)
     half = choose_half(settings.precision, generator.spec, trial.device)
-    engine = Engine(generator, trial.device, Canvas.parse(settings.canvas), half=half)
+    canvas, most = Canvas.parse(settings.canvas), settings.counts[-1]
+    engine = Engine(generator, trial.device, canvas, half=half, slots=most)
     source, frames = portrait(engine), recording(generator.spec.driving)
     warm_up, counted = round(WARM_UP_S * settings.fps), round(settings.seconds * settings.fps)
     for sessions in settings.counts:
-        with Players(engine, source, frames, sessions, settings.fps) as players:
+        thread = EngineThread(engine, settings.batcher())
+        with Players(thread, source, frames, sessions, settings.fps) as players:
             players.begin()
             played = play(players.submit, sessions, settings.fps, warm_up, counted)
         if errors := [frame.error for frame in played if frame.error is not None]:
             raise errors[0]
         after = peak_mb(trial.device)
-        most = None if before is None or after is None else after - before
-        yield summed_up(played, sessions, counted / settings.fps, most)
+        peak = None if before is None or after is None else after - before
+        yield summed_up(played, sessions, counted / settings.fps, peak)
 
 
 class Players:
@@ -170,11 +184,11 @@ class Players:
     context's end the engine's thread draws what it is at, and ends."""
 
     def __init__(
-        self, engine: Engine, source: Portrait, frames: list[Observation], sessions: int, fps: float
+        self, thread: EngineThread, source: Portrait, frames: list[Observation], sessions: int, fps: float
     ) -> None:
         self._avatars = [Avatar(source) for _ in range(sessions)]
         self._frames, self._fps = frames, fps
-        self._thread = EngineThread(engine)
+        self._thread = thread
 
     def __enter__(self) -> "Players":
         self._thread.start()

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from realtime.bench.load import Frame, Load, carried, play, summed_up
-from realtime.engine import Rendered
+from realtime.engine import Late, Rendered
 from tests.fakes import FakeClock, flat_picture
 
 PICTURE = flat_picture(0)
@@ -17,7 +17,7 @@ class Drawer:
     def __init__(self, takes_s: float, batch: int = 1) -> None:
         self.clock = FakeClock()
         self.submitted: list[tuple[int, int, float]] = []  # session, frame, when
-        self.refuses: set[tuple[int, int]] = set()
+        self.refuses: dict[tuple[int, int], Exception] = {}
         self._takes_s, self._batch = takes_s, batch
         self._began_s = self.clock.now_s
         self._waiting: dict[int, Future[Rendered]] = {}
@@ -39,8 +39,8 @@ class Drawer:
         while self._in_hand is not None and self._in_hand[2] <= until_s:
             session, future, self.clock.now_s = self._in_hand
             self._in_hand = None
-            if (session, self._numbers[session]) in self.refuses:
-                future.set_exception(RuntimeError("no such face"))
+            if (error := self.refuses.get((session, self._numbers[session]))) is not None:
+                future.set_exception(error)
             else:
                 future.set_result(Rendered(PICTURE, True, {}, self._batch))
             self._take()
@@ -127,10 +127,10 @@ def test_a_player_that_is_late_says_so_and_catches_up() -> None:
 
 def test_what_the_engine_could_not_draw_is_told() -> None:
     drawer = Drawer(0.001)
-    drawer.refuses = {(0, 2)}
-    found = played(drawer, 1, 10, 1, 3)
-    assert [str(frame.error) for frame in found] == ["None", "no such face", "None"]
-    assert found[1].delay_s is None
+    drawer.refuses = {(0, 2): RuntimeError("no such face"), (0, 3): Late()}
+    found = played(drawer, 1, 10, 1, 4)
+    assert [str(frame.error) for frame in found] == ["None", "no such face", "None", "None"]
+    assert [frame.delay_s is None for frame in found] == [False, True, True, False], "and what was too late"
 
 
 def test_a_frame_does_not_hold_its_picture() -> None:

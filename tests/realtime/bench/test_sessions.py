@@ -13,9 +13,10 @@ from models.contract import Observation
 from realtime.bench import sessions
 from realtime.bench.__main__ import main
 from realtime.bench.costs import Failure
-from realtime.bench.load import Load
+from realtime.bench.load import Frame, Load, Submit
 from realtime.bench.report import WIDTH
 from realtime.bench.sessions import SessionsBench, Trial, attempt, show, together, told
+from tests.live import PATIENCE_S
 from tests.models.tiny import Tiny
 
 LOAD = Load(1, 30.0, 30.0, (10.0, 19.9, 25.0), 0.5, 300, 0, {1: 300}, 123.4)
@@ -70,6 +71,22 @@ def test_each_session_plays_its_own_part_of_the_recording(monkeypatch: pytest.Mo
     assert len({part[5] for part in parts[1:]}) == 3
 
 
+def test_sessions_that_come_together_are_drawn_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a frame may wait for longer than it takes until all are there."""
+    monkeypatch.setattr(sessions, "play", lambda submit, count, fps, *_: together_played(submit, count))
+    patient = replace(BRIEF, sessions="3", batch_wait_ms=60_000)
+    ((load,), failure) = attempt(Trial(patient, "tiny", "cpu"))
+    assert failure is None
+    assert load.batches == {3: 3}
+    alone, _ = attempt(Trial(replace(patient, max_batch=1), "tiny", "cpu"))
+    assert alone[0].batches == {1: 3}
+
+
+def together_played(submit: Submit, count: int) -> list[Frame]:
+    done = [submit(session, 1) for session in range(count)]
+    return [Frame(session, 0.0, 0.01, future.result(PATIENCE_S).batch) for session, future in enumerate(done)]
+
+
 def failing(error: Exception) -> Callable[..., Any]:
     def fail(*_: object) -> None:
         raise error
@@ -111,16 +128,8 @@ def test_what_only_we_can_get_wrong_is_no_failure_of_a_count(monkeypatch: pytest
 
 
 def test_an_engine_that_breaks_down_later_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
-    decode = Tiny.decode
-
-    def once(*given: Any) -> Any:
-        calls.append(given)
-        if len(calls) == 12:
-            raise RuntimeError("it fell off")
-        return decode(*given)
-
-    monkeypatch.setattr(Tiny, "decode", once)
+    broken = Frame(0, 0.0, error=RuntimeError("it fell off"))
+    monkeypatch.setattr(sessions, "play", lambda *_: [Frame(0, 0.0, 0.01, 1), broken])
     assert attempt(Trial(BRIEF, "tiny", "cpu")) == ([], Failure("failed", "RuntimeError: it fell off"))
 
 
@@ -201,6 +210,8 @@ def test_how_many_were_drawn_together() -> None:
         (["--seconds", "0"], "seconds 0.0: must be long enough"),
         (["--seconds", "inf"], "seconds inf: must be long enough"),
         (["--threads", "-1"], "threads -1"),
+        (["--max-batch", "0"], "a batch of 0 frames"),
+        (["--batch-wait-ms", "-1"], "patience and deadline must not be negative"),
         (["--canvas", "3"], "canvas '3'"),
         (["--model", "warp", "--precision", "fp16"], "model warp runs in float32 only"),
     ],
