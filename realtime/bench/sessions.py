@@ -31,6 +31,9 @@ from realtime.framing import Canvas
 WARM_UP_S = 1.0  # of playing, which is not counted: longer than a driver's rest is looked at
 OFFSET = 7  # frames of the recording, from one session to the next
 MOST_DROPPED = 0.5  # of a count's frames, for more sessions to be worth trying
+LEGEND = (
+    "late: after it was due, a frame was submitted, p95; together: sessions drawn at once, share of frames"
+)
 SEVERAL = 2  # sizes of batches that the table names
 
 
@@ -229,6 +232,7 @@ def show(figures: Mapping[str, Any]) -> None:
     print(table(rows, 1))
     for line in failures:  # the JSON has the rest of them
         print(cut(line))
+    print(LEGEND)
     print(f"\ncarried: the most sessions with no frame dropped and p95 under {1e3 / figures['fps']:.1f} ms")
     print(
         table([("model", "carried"), *((one["model"], str(one["carried"])) for one in figures["models"])], 1)
