@@ -30,6 +30,7 @@ from realtime.framing import Canvas
 
 WARM_UP_S = 1.0  # of playing, which is not counted: longer than a driver's rest is looked at
 OFFSET = 7  # frames of the recording, from one session to the next
+LOOK_S = 0.2  # whether the engine lives, while its first frames are waited for
 MOST_DROPPED = 0.5  # of a count's frames, for more sessions to be worth trying
 LEGEND = (
     "late: after it was due, a frame was submitted, p95; together: sessions drawn at once, share of frames"
@@ -175,6 +176,7 @@ def measure(trial: Trial) -> Iterator[Load]:
         with Players(thread, source, frames, sessions, settings.fps) as players:
             players.begin()
             played = play(players.submit, sessions, settings.fps, warm_up, counted)
+            players.check()
         if errors := [frame.error for frame in played if frame.error is not None]:
             raise errors[0]
         after = peak_mb(trial.device)
@@ -208,10 +210,17 @@ class Players:
     def begin(self) -> None:
         """Have first frames drawn, with all that is prepared once: it may take seconds. Raises what the
         engine raises."""
-        begun, _ = wait([self.submit(session, 0) for session in range(len(self._avatars))])
+        begun = [self.submit(session, 0) for session in range(len(self._avatars))]
+        while wait(begun, LOOK_S).not_done:
+            self.check()
         for future in begun:
             if (error := error_of(future)) is not None:
                 raise error
+
+    def check(self) -> None:
+        """Raises RuntimeError where the engine's thread has died: nothing becomes of any frame any more."""
+        if self._thread.died:
+            raise RuntimeError("the engine's thread has died")
 
 
 def show(figures: Mapping[str, Any]) -> None:

@@ -16,6 +16,7 @@ from realtime.bench.costs import Failure
 from realtime.bench.load import Frame, Load, Submit
 from realtime.bench.report import WIDTH
 from realtime.bench.sessions import SessionsBench, Trial, attempt, show, together, told
+from realtime.engine import Engine
 from tests.live import PATIENCE_S
 from tests.models.tiny import Tiny
 
@@ -131,6 +132,23 @@ def test_an_engine_that_breaks_down_later_is_heard_of(monkeypatch: pytest.Monkey
     broken = Frame(0, 0.0, error=RuntimeError("it fell off"))
     monkeypatch.setattr(sessions, "play", lambda *_: [Frame(0, 0.0, 0.01, 1), broken])
     assert attempt(Trial(BRIEF, "tiny", "cpu")) == ([], Failure("failed", "RuntimeError: it fell off"))
+
+
+@pytest.mark.parametrize("frames", [0, 4])
+def test_an_engine_that_dies_is_not_waited_for(frames: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its first frame, or later."""
+    render = Engine.render_batch
+    drawn = []
+
+    def die(*given: Any) -> Any:
+        if len(drawn) == frames:
+            raise SystemExit
+        drawn.append(given)
+        return render(*given)
+
+    monkeypatch.setattr(Engine, "render_batch", die)
+    why = Failure("failed", "RuntimeError: the engine's thread has died")
+    assert attempt(Trial(BRIEF, "tiny", "cpu")) == ([], why)
 
 
 def test_larger_counts_are_left_out_once_most_frames_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
