@@ -12,13 +12,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from realtime.bench import networks, sessions
 from realtime.bench.costs import Mode
 from realtime.bench.networks import NetworksBench
 from realtime.bench.report import write
 from realtime.bench.sessions import SessionsBench
+from realtime.devices import Device, choose_device
 
 MODELS = ("warp", "imf:light", "dae_gan", "landmark_gan:256", "latent:256", "liveportrait")
 SESSIONS_S = 4.0  # of each count of sessions: so that all of it takes some minutes
@@ -31,13 +32,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m realtime.bench.gpu", description="What a GPU does, without further libraries."
     )
     parser.add_argument("--model", action="append", help="NAME or NAME:SIZE; may be given several times")
-    parser.add_argument("--device", choices=("cuda", "cpu", "mps"), default="cuda", help="cuda, if not told")
+    parser.add_argument("--device", choices=get_args(Device), default="cuda", help="cuda, if not told")
     parser.add_argument("--json", type=Path, default=Path("bench/gpu.json"), help="file for the figures")
     asked = parser.parse_args(arguments)
-    models, device = tuple(asked.model or MODELS), asked.device
-    modes: tuple[Mode, ...] = ("float32", "fp16_captured") if device == "cuda" else ()
+    models = tuple(asked.model or MODELS)
     figures: dict[str, Any] = {}
     try:
+        device: Any = choose_device(asked.device)
+        modes: tuple[Mode, ...] = ("float32", "fp16_captured") if device == "cuda" else ()
         carried = SessionsBench(models, seconds=SESSIONS_S, device=device)
         cost = NetworksBench(models, mode=modes, device=device, seconds=NETWORKS_S)
         figures["sessions"] = carried.measure()

@@ -21,7 +21,7 @@ from tests.live import PATIENCE_S
 from tests.models.tiny import Tiny
 
 LOAD = Load(1, 30.0, 30.0, (10.0, 19.9, 25.0), 0.5, 300, 0, {1: 300}, 123.4)
-BRIEF = SessionsBench(("tiny",), sessions="1,3", seconds=0.2, fps=50.0, device="cpu", threads=1)
+SHORT = SessionsBench(("tiny",), sessions="1,3", seconds=0.2, fps=50.0, device="cpu", threads=1)
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +62,7 @@ def test_each_session_plays_its_own_part_of_the_recording(monkeypatch: pytest.Mo
 
     kept: list[Any] = []  # so that no two of them have the same id
     monkeypatch.setattr(sessions.EngineThread, "submit", note)
-    found, failure = attempt(Trial(BRIEF, "tiny", "cpu"))
+    found, failure = attempt(Trial(SHORT, "tiny", "cpu"))
     assert failure is None
     assert [load.sessions for load in found] == [1, 3]
     assert {load.frames for load in found} == {10, 30}
@@ -75,7 +75,7 @@ def test_each_session_plays_its_own_part_of_the_recording(monkeypatch: pytest.Mo
 def test_sessions_that_come_together_are_drawn_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a frame may wait for longer than it takes until all are there."""
     monkeypatch.setattr(sessions, "play", lambda submit, count, fps, *_: together_played(submit, count))
-    patient = replace(BRIEF, sessions="3", batch_wait_ms=60_000)
+    patient = replace(SHORT, sessions="3", batch_wait_ms=60_000)
     ((load,), failure) = attempt(Trial(patient, "tiny", "cpu"))
     assert failure is None
     assert load.batches == {3: 3}
@@ -110,13 +110,13 @@ def test_what_torch_cannot_do_is_told(
     call: str, error: Exception, failure: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Tiny, call, failing(error))
-    assert attempt(Trial(BRIEF, "tiny", "cpu")) == ([], Failure(*failure))
+    assert attempt(Trial(SHORT, "tiny", "cpu")) == ([], Failure(*failure))
 
 
 def test_a_library_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """On the processor OpenCV puts the picture together."""
     monkeypatch.setitem(sys.modules, "cv2", None)
-    found, failure = attempt(Trial(BRIEF, "tiny", "cpu"))
+    found, failure = attempt(Trial(SHORT, "tiny", "cpu"))
     assert found == []
     assert failure is not None
     assert failure.word == "no cv2"
@@ -125,13 +125,13 @@ def test_a_library_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> 
 def test_what_only_we_can_get_wrong_is_no_failure_of_a_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Tiny, "decode", failing(TypeError("ours")))
     with pytest.raises(TypeError, match="ours"):
-        attempt(Trial(BRIEF, "tiny", "cpu"))
+        attempt(Trial(SHORT, "tiny", "cpu"))
 
 
 def test_an_engine_that_breaks_down_later_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = Frame(0, 0.0, error=RuntimeError("it fell off"))
     monkeypatch.setattr(sessions, "play", lambda *_: [Frame(0, 0.0, 0.01, 1), broken])
-    assert attempt(Trial(BRIEF, "tiny", "cpu")) == ([], Failure("failed", "RuntimeError: it fell off"))
+    assert attempt(Trial(SHORT, "tiny", "cpu")) == ([], Failure("failed", "RuntimeError: it fell off"))
 
 
 @pytest.mark.parametrize("frames", [0, 4])
@@ -148,7 +148,7 @@ def test_an_engine_that_dies_is_not_waited_for(frames: int, monkeypatch: pytest.
 
     monkeypatch.setattr(Engine, "render_batch", die)
     why = Failure("failed", "RuntimeError: the engine's thread has died")
-    assert attempt(Trial(BRIEF, "tiny", "cpu")) == ([], why)
+    assert attempt(Trial(SHORT, "tiny", "cpu")) == ([], why)
 
 
 def test_larger_counts_are_left_out_once_most_frames_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,14 +157,14 @@ def test_larger_counts_are_left_out_once_most_frames_are_dropped(monkeypatch: py
             yield replace(LOAD, sessions=count, frames=300 * count, dropped={2: 300, 4: 601}.get(count, 0))
 
     monkeypatch.setattr(sessions, "measure", measure)
-    trial = Trial(replace(BRIEF, sessions="1,2,4,8"), "tiny", "cpu")
+    trial = Trial(replace(SHORT, sessions="1,2,4,8"), "tiny", "cpu")
     found, failure = attempt(trial)
     assert [load.sessions for load in found] == [1, 2, 4], "of two, just half"
     assert failure == Failure("left out", "with 4 at once more than half of the frames were dropped")
     row = told("tiny", trial.settings, (found, failure))
     assert (row["carried"], row["left_out"]) == (1, [8])
     assert row["failure"] == asdict(failure)
-    most = attempt(replace(trial, settings=replace(BRIEF, sessions="1,2,4")))
+    most = attempt(replace(trial, settings=replace(SHORT, sessions="1,2,4")))
     assert most == (found, None), "nothing was left out"
 
 
@@ -176,7 +176,7 @@ def figures(*models: dict[str, Any]) -> dict[str, Any]:
 
 def test_the_table_fits_and_says_what_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     longest = "landmark_gan:256"
-    settings = replace(BRIEF, sessions="1,2,4,8,16,32", fps=30.0)
+    settings = replace(SHORT, sessions="1,2,4,8,16,32", fps=30.0)
     slow = replace(
         LOAD,
         sessions=4,
