@@ -163,6 +163,11 @@ class Reenactor(nn.Module, abc.ABC, Generic[A, S]):
         """rgb B×3×H×W in [0, 1] in the source's crop, and alpha B×1×H×W: where it may replace the source."""
 
 
+def faces_seen(pictures: Observation) -> bool:
+    """Was there a face in each. Exported graphs take it on trust: no value is known while they are traced."""
+    return torch.compiler.is_exporting() or bool(pictures.valid.all())
+
+
 T = TypeVar("T", bound=tuple[Any, ...])
 
 

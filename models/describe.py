@@ -97,7 +97,7 @@ def describe(model: str) -> Description:
     tensors = {
         name: tuple(tensor.shape)
         for key, value in {**seen, "rgb": rgb, "alpha": alpha}.items()
-        for name, tensor in _named(key, value)
+        for name, tensor in named(key, value)
     }
     return Description(model, meter.layers(), tensors, _bytes(appearance), _bytes(structure))
 
@@ -254,13 +254,13 @@ def _billions(macs: Mapping[str, int]) -> tuple[str, str]:
     return told("appearance"), told("structure", "decode")
 
 
-def _named(name: str, code: Any) -> Iterator[tuple[str, Tensor]]:
+def named(name: str, code: Any) -> Iterator[tuple[str, Tensor]]:
     """Its tensors by the names of their fields."""
     if isinstance(code, Tensor):
         yield name, code
     elif code is not None:
         for field, part in zip(code._fields, code, strict=True):
-            yield from _named(f"{name}.{field}", part)
+            yield from named(f"{name}.{field}", part)
 
 
 def _bytes(code: Any) -> int:

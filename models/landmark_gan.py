@@ -14,7 +14,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.contract import Controls, CropRule, Observation, Reenactor, Spec, cat_codes, map_code, middle
+from models.contract import (
+    Controls,
+    CropRule,
+    Observation,
+    Reenactor,
+    Spec,
+    cat_codes,
+    faces_seen,
+    map_code,
+    middle,
+)
 from models.face_geometry import LANDMARKS_68, RIGID, length, rigid_fit, rotation_power
 from models.layers import SLOPE, faded_border
 from models.registry import register
@@ -214,7 +224,7 @@ class LandmarkGan(Reenactor[Appearance, Structure]):
         if len(sources) != 1:
             raise ValueError(f"landmark_gan takes one source picture, not {len(sources)}")
         source = sources[0]
-        if source.points is None or not bool(source.valid.all()):
+        if source.points is None or not faces_seen(source):
             raise ValueError("landmark_gan needs a source picture with a face in it")
         return Appearance(self.encode_structure(source), source.image.float())
 

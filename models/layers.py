@@ -252,11 +252,12 @@ class SelfAttention(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(1))
 
     def forward(self, x: Tensor) -> Tensor:
+        # As of one head: torch exports no other attention.
         query, key, value = (
-            part(x).flatten(2).transpose(1, 2) for part in (self.query, self.key, self.value)
+            part(x).flatten(2).transpose(1, 2).unsqueeze(1) for part in (self.query, self.key, self.value)
         )
         found = F.scaled_dot_product_attention(query, key, value, scale=1.0)
-        found = found.transpose(1, 2).reshape(x.shape[0], -1, *x.shape[2:])
+        found = found.squeeze(1).transpose(1, 2).reshape(x.shape[0], -1, *x.shape[2:])
         return x + self.gamma * cast(Tensor, self.out(found))
 
 

@@ -12,7 +12,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.contract import Controls, CropRule, Observation, Reenactor, Spec, cat_codes, map_code, middle
+from models.contract import (
+    Controls,
+    CropRule,
+    Observation,
+    Reenactor,
+    Spec,
+    cat_codes,
+    faces_seen,
+    map_code,
+    middle,
+)
 from models.face_geometry import LANDMARKS_68, length, rotation_between, rotation_power
 from models.layers import faded_border, without_autocast
 from models.liveportrait import motion
@@ -135,7 +145,7 @@ class LivePortrait(Reenactor[Appearance, Structure]):
         if len(sources) != 1:
             raise ValueError(f"liveportrait takes one source picture, not {len(sources)}")
         source = sources[0]
-        if source.points is None or not bool(source.valid.all()):
+        if source.points is None or not faces_seen(source):
             raise ValueError("liveportrait needs a source picture with a face in it")
         picture = F.avg_pool2d(source.image.float(), 2)
         structure, kp = self._read(source._replace(image=picture))

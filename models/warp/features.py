@@ -5,6 +5,7 @@ face's features are read together, and sums over landmarks are products with con
 tensors the number of operations is what costs.
 """
 
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
@@ -88,13 +89,20 @@ def heights(lines: Tensor, x: Tensor) -> Tensor:
 
     A polyline goes on level beyond its ends. Its x are put in order first, as a turned head may fold them.
     """
-    knots = lines[:, 0].cummax(2).values.unsqueeze(3)
+    knots = _in_order(lines[:, 0]).unsqueeze(3)
     start = knots[:, :, :-1]
     width = (knots[:, :, 1:] - start).clamp_min(1e-4)
     passed = ((x.unsqueeze(1).unsqueeze(1) - start) / width).clamp(0, 1)  # of each segment, N×L×(J−1)×K
     y = lines[:, 1]
     rise = (y[:, :, 1:] - y[:, :, :-1]).unsqueeze(2)
     return y[:, :, :1] + (rise @ passed).squeeze(2)
+
+
+def _in_order(x: Tensor) -> Tensor:
+    """N×L×J: along each line the largest so far. ONNX has no operator for it."""
+    if torch.compiler.is_exporting():
+        return torch.stack(list(accumulate(x.unbind(2), torch.maximum)), 2)
+    return x.cummax(2).values
 
 
 class FeatureReader(nn.Module):

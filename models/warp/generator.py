@@ -18,6 +18,7 @@ from models.contract import (
     Reenactor,
     Spec,
     cat_codes,
+    faces_seen,
     map_code,
     middle,
 )
@@ -91,7 +92,7 @@ class Warp(Reenactor[Appearance, Structure]):
         if len(sources) != 1:
             raise ValueError(f"warp takes one source picture, not {len(sources)}")
         source = sources[0]
-        if source.points is None or not bool(source.valid.all()):
+        if source.points is None or not faces_seen(source):
             raise ValueError("warp needs a source picture with a face in it")
         points = source.points[0].cpu().numpy().astype(np.float64)
         person = None if source.person is None else source.person[0, 0].cpu().numpy()
@@ -152,9 +153,7 @@ class Warp(Reenactor[Appearance, Structure]):
         every = cat_codes(codes)
         rigid = self.motion.rigid
         mean = every.points.mean(0, keepdim=True)
-        scale, rotation, shift = rigid_fit(
-            every.points[:, rigid], mean.expand(len(every.points), -1, -1)[:, rigid]
-        )
+        scale, rotation, shift = rigid_fit(every.points[:, rigid], mean.expand_as(every.points)[:, rigid])
         aligned = scale.view(-1, 1, 1) * every.points @ rotation.transpose(1, 2) + shift.unsqueeze(1)
         points = middle(aligned)
         closed = self.motion.closed(points)

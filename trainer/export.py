@@ -1,0 +1,229 @@
+"""A generator as ONNX graphs, for whoever has ONNX Runtime and no code of our networks:
+
+    python -m trainer.export imf:light --weights imf.safetensors --output exported/imf
+    python -m trainer.export liveportrait --precision fp16 --output exported/liveportrait
+
+Each call of the contract becomes a graph, and `spec.json` says what goes in and what comes out. What one
+graph gives, another takes by the same name:
+
+    appearance   source.*                                         → appearance.*   once a portrait
+    structure    driving.*                                        → structure.*    every frame
+    neutral      codes.*                                          → neutral.*      at calibration
+    transfer     structure.* neutral.* appearance.* controls.*    → moved.*        every frame
+    blend        a.* b.* t                                        → blended.*      easing
+    decode       appearance.* moved.*                             → rgb alpha      every frame
+
+What a network doesn't look at is no input. A generator that prepares portraits on the host has no graph for
+that. Each graph is tried in ONNX Runtime, on the CPU, on other inputs than it was traced with; of an export
+that does not say what torch says, nothing is kept.
+"""
+
+import argparse
+import copy
+import importlib.util
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from models import registry, weights
+from models.contract import Reenactor, Spec
+from models.describe import named
+from trainer.graphs import GRAPHS, OPSET, graphs_of, traced
+from trainer.trial import Place, Session, decibels, furthest, scene
+
+FORMAT = 1  # of spec.json
+TOLERANCE = 1e-4  # of a tensor's own largest number
+LEAST_DB = 40.0  # of a picture in fp16
+TRACED, TRIED = 3, (1, 4)  # sessions in the batch that a graph is traced with, and in those that try it
+STOPPED = 130  # exit code after Ctrl-C
+
+Precision = Literal["float32", "fp16"]
+Network = Reenactor[Any, Any]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A graph that is done."""
+
+    graph: str
+    size: int  # bytes
+    seconds: float  # for tracing, writing and trying it
+    error: float  # against torch in float32: the largest, in the largest number of its tensor …
+    tensor: str  # … which is this
+    db: float | None  # of the pictures, the worse one; None where it gives none
+
+
+def export(
+    network: Network, output: Path, precision: Precision = "float32", origin: str | None = None
+) -> Iterator[Exported]:
+    """Write the graphs and `spec.json` into the folder `output`, telling of each graph. The folder is there
+    when the last was told of, whole, or not at all.
+
+    origin: whose the weights are, for `spec.json`. Raises ValueError for what `check` refuses and for a graph
+    that is out of tolerance, OSError where nothing can be written.
+    """
+    check(network.spec, output, precision)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    folder = output.with_name(f".{output.name}.{os.getpid()}.part")
+    folder.mkdir()
+    try:
+        yield from _written(network.eval(), folder, precision, origin)
+        if output.exists():
+            output.rmdir()  # it is empty, and not everywhere may a folder take another's place
+        folder.rename(output)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def check(spec: Spec, output: Path, precision: Precision) -> None:
+    """What is known before the work begins. Raises ValueError for a folder that holds something, for half
+    precision of a network without weights, and where the extra `train` is not installed."""
+    for module in ("onnx", "onnxscript"):
+        if importlib.util.find_spec(module) is None:
+            raise ValueError(f"{module} is not installed: it is of the extra `train`: pip install '.[train]'")
+    if precision == "fp16" and not spec.needs_weights:
+        raise ValueError(f"model {spec.name} runs in float32 only: leave --precision fp16 out")
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"{output} is a file; expected a folder, new or empty")
+    if output.exists() and any(output.iterdir()):
+        raise ValueError(f"{output} is not empty; expected a folder, new or empty")
+
+
+def _written(network: Network, folder: Path, precision: Precision, origin: str | None) -> Iterator[Exported]:
+    half = precision == "fp16"
+    # In half precision are the weights, and what the network itself makes of pictures with them.
+    lowered = copy.deepcopy(network).half() if half else network
+    example = scene(network, TRACED, seed=0)
+    truths = [
+        {name: tensor for key, code in one.items() for name, tensor in named(key, code)}
+        for one in (scene(network, batch, seed=batch) for batch in TRIED)
+    ]
+    known = [dict(truth) for truth in truths]
+    dtypes: dict[str, torch.dtype] = {}
+    told = {}
+    for name in graphs_of(network):
+        started, path = time.perf_counter(), folder / f"{name}.onnx"
+        traced(lowered, name, example, dtypes).save(path, external_data=False)
+        session = Session(path)
+        found = [session(one) for one in known]
+        error, tensor = max(_judged(name, *pair, half) for pair in zip(found, truths, strict=True))
+        db = None
+        if name == "decode":
+            db = min(
+                decibels(one[picture], truth[picture])
+                for one, truth in zip(found, truths, strict=True)
+                for picture in one
+            )
+        if half:
+            # A weak rounding may grow on its way: the graphs are tried as a chain, and its end counts.
+            for batch, one in zip(known, found, strict=True):
+                batch |= {key: rows.expand_as(batch[key]) for key, rows in one.items()}
+        dtypes |= {one.name: one.dtype for one in session.outputs}
+        told[name] = {
+            "file": path.name,
+            "sha256": weights.file_sha256(path),
+            "inputs": [_told(one) for one in session.inputs],
+            "outputs": [_told(one) for one in session.outputs],
+        }
+        yield Exported(name, path.stat().st_size, time.perf_counter() - started, error, tensor, db)
+    spec = asdict(network.spec) | {"reads": sorted(network.spec.reads)}
+    page = {
+        "format": FORMAT,
+        "spec": spec,
+        "precision": precision,
+        "weights": origin,
+        "opset": OPSET,
+        "torch": torch.__version__,
+        "onnx": metadata.version("onnx"),
+        "graphs": told,
+    }
+    (folder / "spec.json").write_text(json.dumps(page, indent=1) + "\n", encoding="utf-8")
+
+
+def _judged(
+    graph: str, found: Mapping[str, Tensor], truth: Mapping[str, Tensor], half: bool
+) -> tuple[float, str]:
+    """The largest error, and of which tensor. Raises ValueError for what is out of tolerance."""
+    error, tensor = furthest(found, truth)
+    rows = f"{graph}.onnx, tried with a batch of {len(truth['t'])}"
+    if (GRAPHS[graph].plain or not half) and error > TOLERANCE:
+        raise ValueError(
+            f"{rows}: {tensor} differs from torch's by {error:.2g} of its largest number; allowed is "
+            f"{TOLERANCE:g}"
+        )
+    if half and graph == "decode":
+        for picture, rgb in found.items():
+            if (db := decibels(rgb, truth[picture])) < LEAST_DB:
+                raise ValueError(
+                    f"{rows}: {picture} is {db:.1f} dB from torch's in float32; wanted are {LEAST_DB:g} dB"
+                )
+    return error, tensor
+
+
+def _told(place: Place) -> dict[str, Any]:
+    dtype = str(place.dtype).removeprefix("torch.")
+    return {"name": place.name, "dtype": dtype, "shape": list(place.shape)}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command. Exit code 2 and one line for what can't be exported, 130 after Ctrl-C."""
+    parser = argparse.ArgumentParser(
+        prog="python -m trainer.export", description="Write a generator as ONNX graphs."
+    )
+    parser.add_argument("model", metavar="NAME[:SIZE]", help="the generator")
+    parser.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="its weights (safetensors), or random; by default those that models.fetch got",
+    )
+    parser.add_argument(
+        "--output", metavar="DIR", type=Path, required=True, help="the folder to write: a new or an empty one"
+    )
+    parser.add_argument(
+        "--precision",
+        choices=get_args(Precision),
+        default="float32",
+        help="of the weights (default: float32)",
+    )
+    asked = parser.parse_args(arguments)
+
+    def tell(line: str) -> None:
+        print(f"{parser.prog}: {' '.join(line.split())}", file=sys.stderr)
+
+    try:
+        check(registry.parse(asked.model)[0].spec, asked.output, asked.precision)
+        network = weights.create(asked.model, asked.weights)
+        if asked.weights == weights.RANDOM:
+            tell(f"warning: model {asked.model} has random weights: its picture is noise")
+        for one in export(network, asked.output, asked.precision, asked.weights):
+            picture = "" if one.db is None else f", pictures {one.db:.1f} dB"
+            print(
+                f"{one.graph}.onnx: {one.size / 1e6:.1f} MB, {one.seconds:.1f} s, "
+                f"error {one.error:.1e} ({one.tensor}){picture}",
+                flush=True,
+            )
+    except OSError as error:
+        tell(f"{error.filename or asked.output}: {error.strerror or error}")
+        return 2
+    except ValueError as error:
+        tell(str(error))
+        return 2
+    except KeyboardInterrupt:
+        tell("stopped; nothing was written")
+        return STOPPED
+    print(f"Written to {asked.output}.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
