@@ -22,6 +22,7 @@ import argparse
 import copy
 import importlib.util
 import json
+import math
 import os
 import shutil
 import sys
@@ -60,24 +61,24 @@ class Exported:
     seconds: float  # for tracing, writing and trying it
     error: float  # against torch in float32: the largest, in the largest number of its tensor …
     tensor: str  # … which is this
-    db: float | None  # of the pictures, the worse one; None where it gives none
+    db: float  # of the worse picture, against torch's in float32; infinite where it gives none
 
 
 def export(
-    network: Network, output: Path, precision: Precision = "float32", origin: str | None = None
+    network: Network, output: Path, precision: Precision = "float32", untrained: bool = False
 ) -> Iterator[Exported]:
     """Write the graphs and `spec.json` into the folder `output`, telling of each graph. The folder is there
     when the last was told of, whole, or not at all.
 
-    origin: whose the weights are, for `spec.json`. Raises ValueError for what `check` refuses and for a graph
-    that is out of tolerance, OSError where nothing can be written.
+    untrained: for `spec.json`, whether the weights are random ones. Raises ValueError for what `check`
+    refuses and for a graph that is out of tolerance, OSError where nothing can be written.
     """
     check(network.spec, output, precision)
     output.parent.mkdir(parents=True, exist_ok=True)
     folder = output.with_name(f".{output.name}.{os.getpid()}.part")
     folder.mkdir()
     try:
-        yield from _written(network.eval(), folder, precision, origin)
+        yield from _written(network.eval(), folder, precision, untrained)
         if output.exists():
             output.rmdir()  # it is empty, and not everywhere may a folder take another's place
         folder.rename(output)
@@ -99,7 +100,7 @@ def check(spec: Spec, output: Path, precision: Precision) -> None:
         raise ValueError(f"{output} is not empty; expected a folder, new or empty")
 
 
-def _written(network: Network, folder: Path, precision: Precision, origin: str | None) -> Iterator[Exported]:
+def _written(network: Network, folder: Path, precision: Precision, untrained: bool) -> Iterator[Exported]:
     half = precision == "fp16"
     # In half precision are the weights, and what the network itself makes of pictures with them.
     lowered = copy.deepcopy(network).half() if half else network
@@ -116,14 +117,9 @@ def _written(network: Network, folder: Path, precision: Precision, origin: str |
         traced(lowered, name, example, dtypes).save(path, external_data=False)
         session = Session(path)
         found = [session(one) for one in known]
-        error, tensor = max(_judged(name, *pair, half) for pair in zip(found, truths, strict=True))
-        db = None
-        if name == "decode":
-            db = min(
-                decibels(one[picture], truth[picture])
-                for one, truth in zip(found, truths, strict=True)
-                for picture in one
-            )
+        tried = [_judged(name, *pair, half) for pair in zip(found, truths, strict=True)]
+        error, tensor = max((error, tensor) for error, tensor, _ in tried)
+        db = min(db for _, _, db in tried)
         if half:
             # A weak rounding may grow on its way: the graphs are tried as a chain, and its end counts.
             for batch, one in zip(known, found, strict=True):
@@ -141,7 +137,8 @@ def _written(network: Network, folder: Path, precision: Precision, origin: str |
         "format": FORMAT,
         "spec": spec,
         "precision": precision,
-        "weights": origin,
+        "untrained": untrained,
+        "weights": weights.digest(network.state_dict()) if network.spec.needs_weights else None,
         "opset": OPSET,
         "torch": torch.__version__,
         "onnx": metadata.version("onnx"),
@@ -152,22 +149,25 @@ def _written(network: Network, folder: Path, precision: Precision, origin: str |
 
 def _judged(
     graph: str, found: Mapping[str, Tensor], truth: Mapping[str, Tensor], half: bool
-) -> tuple[float, str]:
-    """The largest error, and of which tensor. Raises ValueError for what is out of tolerance."""
+) -> tuple[float, str, float]:
+    """The largest error, of which tensor, and the worse picture's decibels, infinite where there is none.
+    Raises ValueError for what is out of tolerance."""
     error, tensor = furthest(found, truth)
-    rows = f"{graph}.onnx, tried with a batch of {len(truth['t'])}"
+    pictures = [name for name in ("rgb", "alpha") if name in found]
+    db, picture = min(
+        ((decibels(found[name], truth[name]), name) for name in pictures), default=(math.inf, "")
+    )
+    tried = f"{graph}.onnx, tried with a batch of {len(truth['t'])}"
     if (GRAPHS[graph].plain or not half) and error > TOLERANCE:
         raise ValueError(
-            f"{rows}: {tensor} differs from torch's by {error:.2g} of its largest number; allowed is "
+            f"{tried}: {tensor} differs from torch's by {error:.2g} of its largest number; allowed is "
             f"{TOLERANCE:g}"
         )
-    if half and graph == "decode":
-        for picture, rgb in found.items():
-            if (db := decibels(rgb, truth[picture])) < LEAST_DB:
-                raise ValueError(
-                    f"{rows}: {picture} is {db:.1f} dB from torch's in float32; wanted are {LEAST_DB:g} dB"
-                )
-    return error, tensor
+    if half and db < LEAST_DB:
+        raise ValueError(
+            f"{tried}: {picture} is {db:.1f} dB from torch's in float32; wanted are {LEAST_DB:g} dB"
+        )
+    return error, tensor, db
 
 
 def _told(place: Place) -> dict[str, Any]:
@@ -203,10 +203,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         check(registry.parse(asked.model)[0].spec, asked.output, asked.precision)
         network = weights.create(asked.model, asked.weights)
-        if asked.weights == weights.RANDOM:
+        untrained = asked.weights == weights.RANDOM
+        if untrained:
             tell(f"warning: model {asked.model} has random weights: its picture is noise")
-        for one in export(network, asked.output, asked.precision, asked.weights):
-            picture = "" if one.db is None else f", pictures {one.db:.1f} dB"
+        for one in export(network, asked.output, asked.precision, untrained):
+            picture = "" if one.db == math.inf else f", pictures {one.db:.1f} dB"
             print(
                 f"{one.graph}.onnx: {one.size / 1e6:.1f} MB, {one.seconds:.1f} s, "
                 f"error {one.error:.1e} ({one.tensor}){picture}",

@@ -118,12 +118,15 @@ def traced(
         )
         assert found is not None, "without a file the program is returned"
     body = found.model.graph
-    found.rename_axes({body.inputs[0].shape[0]: rows.__name__})
+    shape = body.inputs[0].shape
+    assert shape is not None, "what was traced has shapes"
+    found.rename_axes({str(shape[0]): rows.__name__})
     read = [value for value in body.inputs if value.uses() or value.is_graph_output()]
     body.inputs.clear()
     body.inputs.extend(read)
     # Where in our files it all comes from, which is nobody's business.
-    for part in (body, *body.all_nodes(), *body.initializers.values()):
+    parts: list[Any] = [body, *body.all_nodes(), *body.initializers.values()]
+    for part in parts:
         part.metadata_props.clear()
     return found
 

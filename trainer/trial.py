@@ -79,7 +79,7 @@ def scene(network: Network, batch: int, seed: int) -> dict[str, Any]:
         moved = network.transfer(structure, neutral, appearance, controls)
         blended = network.blend(structure, codes, share)
         rgb, alpha = network.decode(appearance, moved)
-    unread = {name: None for name in ("image", "points") if name not in spec.reads}
+    unread: dict[str, Any] = {name: None for name in ("image", "points") if name not in spec.reads}
     # Whether there is a face is no graph's matter.
     absent: dict[str, Any] = {"valid": None, "person": None}
     return {

@@ -83,8 +83,9 @@ class Eyes(nn.Module):
         iris = appearance.iris.expand(batch, -1, -1, -1, -1).flatten(0, 1)
         white = sample(sclera, place.points * self.units)
         coloured = sample(iris, offset / (radius * IRIS_SPAN))
-        # A norm over two long planes is ten times slower.
-        distance = torch.hypot(offset[:, :1], offset[:, 1:])  # 2·B×1×K
+        # A norm over two long planes is ten times slower, and ONNX has no `hypot`.
+        x, y = offset[:, :1], offset[:, 1:]
+        distance = torch.addcmul(x.square(), y, y).sqrt()  # 2·B×1×K
         disc = ((radius - distance) * (at.width / EDGE).unsqueeze(2) + 0.5).clamp(0, 1)
         return torch.lerp(white, coloured, disc)
 

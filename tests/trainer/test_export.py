@@ -4,7 +4,6 @@ import hashlib
 import json
 import math
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.contract import Controls, CropRule, Observation, Reenactor, cat_codes, map_code
+from models import weights
+from models.contract import Controls, CropRule, Observation, cat_codes, map_code
 from models.describe import example, named
 from tests.models.test_contract import NARROW, narrow
 from tests.models.tiny import Tiny, TinyAppearance, TinyStructure
@@ -41,7 +41,6 @@ class Stranger:
 
     def run(self, graph: str, **codes: Any) -> dict[str, Tensor]:
         """codes: what the graph takes, by name, and more."""
-        told = self.graphs[graph]
         known = {name: tensor for key, code in codes.items() for name, tensor in named(key, code)}
         return self.run_named(graph, known)
 
@@ -186,7 +185,8 @@ def test_the_page_tells_what_a_server_has_to_know(exported: Any) -> None:
     page, spec = Stranger(folder).page, narrow("tiny").spec
     assert page["format"] == 1
     assert page["precision"] == "float32"
-    assert page["weights"] is None
+    assert page["weights"] == weights.digest(narrow("tiny").state_dict())
+    assert page["untrained"] is False
     told = page["spec"]
     assert (told["name"], told["size"], told["max_sources"]) == ("tiny", "narrow", 3)
     assert told["reads"] == ["image"]
@@ -252,7 +252,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         f"{name}.onnx" for name in graphs_of(Tiny())
     ]
     page = Stranger(folder).page
-    assert page["weights"] == "random"
+    assert page["untrained"] is True
     assert page["spec"]["size"] == "wide"
     features = next(
         one for one in page["graphs"]["appearance"]["outputs"] if one["name"].endswith("features")
