@@ -11,6 +11,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from models import weights
@@ -57,13 +58,15 @@ class Stranger:
 
 
 def seen(rule: CropRule, count: int, seed: int) -> Observation:
-    """Noise, and faces that nobody has."""
+    """Blotches, and faces that are not quite the mean one. What a rounded coordinate makes of white noise, or
+    of lips that cross, would be no graph's fault."""
     dice = torch.Generator().manual_seed(100 + seed)
     one = map_code(lambda tensor: tensor.expand(count, *tensor.shape[1:]), example(rule))
     assert one.points is not None
+    blotches = torch.rand(count, 3, rule.size // 4, rule.size // 4, generator=dice)
     return one._replace(
-        image=torch.rand(one.image.shape, generator=dice),
-        points=one.points + 0.01 * torch.randn(one.points.shape, generator=dice),
+        image=F.interpolate(blotches, size=one.image.shape[2:], mode="bilinear"),
+        points=one.points + 0.002 * torch.randn(one.points.shape, generator=dice),
         to_frame=one.to_frame * (1 + 0.1 * torch.rand(count, 1, 1, generator=dice)),
     )
 
