@@ -17,11 +17,12 @@ from torch import Tensor
 from models import weights
 from models.contract import Controls, CropRule, Observation, cat_codes, map_code
 from models.describe import example, named
+from models.layers import flow_warp
 from tests.models.test_contract import NARROW, narrow
 from tests.models.tiny import Tiny, TinyAppearance, TinyStructure
 from trainer.export import export, main
-from trainer.graphs import graphs_of
-from trainer.trial import decibels, difference
+from trainer.graphs import graphs_of, traced
+from trainer.trial import decibels, difference, scene
 
 PROGRAM = "python -m trainer.export: "
 QUICK = ("tiny", "landmark_gan")  # torch takes minutes to trace the others
@@ -173,14 +174,22 @@ def test_half_precision_is_as_good_as_a_picture_needs(exported: Any, name: str) 
         assert {one["dtype"] for one in ends} == {"float32"}
 
 
-@pytest.mark.slow
-def test_grids_stay_float32_in_half_precision(exported: Any) -> None:
-    for path in exported("liveportrait", "fp16").glob("*.onnx"):
-        model = onnx.shape_inference.infer_shapes(onnx.load(path))
-        types = {one.name: one.type.tensor_type.elem_type for one in model.graph.value_info}
-        for node in model.graph.node:
-            if node.op_type == "GridSample":
-                assert {types[name] for name in node.input} == {onnx.TensorProto.FLOAT}
+class Bent(Tiny):
+    """Looks its features up by a flow."""
+
+    def decode(self, appearance: TinyAppearance, structure: TinyStructure) -> tuple[Tensor, Tensor]:
+        flow = structure.token[:, :2, None, None].expand(-1, -1, *appearance.features.shape[2:])
+        return super().decode(appearance._replace(features=flow_warp(appearance.features, flow)), structure)
+
+
+def test_grids_stay_float32_in_half_precision() -> None:
+    network = Bent().eval()
+    example, halves = scene(network, 3, seed=0), {"appearance.features": torch.float16}
+    nodes = list(traced(network.half(), "decode", example, halves).model.graph)
+    (looked_up,) = (node for node in nodes if node.op_type == "GridSample")
+    assert [str(value.dtype) for value in looked_up.inputs] == ["FLOAT", "FLOAT"]
+    convolved = next(node for node in nodes if node.op_type == "Conv")
+    assert str(convolved.inputs[1].dtype) == "FLOAT16"
 
 
 def test_the_page_tells_what_a_server_has_to_know(exported: Any) -> None:
