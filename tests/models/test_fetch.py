@@ -125,6 +125,15 @@ def test_dropped_connections_are_taken_up(hub: Hub, cache: Path, expected: dict[
     check(cache, expected)
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Raises KeyboardInterrupt, also where these tests run in a shell's background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_after_ctrl_c_only_the_rest_is_asked_for(
     hub: Hub, cache: Path, expected: dict[str, Tensor], capsys: pytest.CaptureFixture[str]
 ) -> None:
