@@ -24,15 +24,23 @@ NAMES = sorted(registry.MODULES)
 LEVEL = 1 / 255
 
 
+@pytest.fixture(autouse=True)
+def _whole_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or convolutions take products of ten bits, and the CPU does not."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+
+
 def observation(size: int, scale: float, turn: float, opened: float) -> Observation:
-    """The mean face, turned by `turn` radians and with its mouth opened, in a smooth picture of `size`."""
+    """The mean face, turned by `turn` radians and with its mouth opened, in a smooth picture of `size`, which
+    is another for each turn."""
     motion = registry.get("warp")().motion
     assert isinstance(motion, Motion)
     face = motion.mean + opened * motion.jaw
     cos, sin = float(np.cos(turn)), float(np.sin(turn))
     rotation = torch.tensor([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]])
     points = face @ rotation.T / scale + torch.tensor([0.5, 0.5, 0.0])
-    axis = torch.linspace(0, 3, size)
+    axis = torch.linspace(0, 3, size) + 10 * turn
     waves = torch.stack([torch.outer(torch.sin(axis + phase), torch.cos(2 * axis)) for phase in range(3)])
     return Observation(
         image=(0.5 + 0.4 * waves)[None],
@@ -90,10 +98,12 @@ def assert_a_replay_draws_what_a_call_draws(scene: Scene, sessions: int) -> None
     before = captured(scene.driving, scene.controls).clone()
     given = scene.driving.image.clone()
     driving = scene.drivers(sessions, -0.2)
-    controls = Controls.default(sessions, "cuda", gain_pose=0.5)
-    after = captured(driving, controls)
-    assert float((after - before).abs().max()) > 10 * LEVEL
-    assert float((after - scene.draw(driving, controls)).abs().max()) < LEVEL
+    controls = Controls.default(sessions, scene.driving.image.device, gain_pose=0.5)
+    after, expected = captured(driving, controls), scene.draw(driving, controls)
+    # What random weights make of another driver may be little, but it is more than rounding.
+    change = float((expected - before).abs().max())
+    assert change > 0.1 * LEVEL
+    assert float((after - expected).abs().max()) < 0.1 * min(change, LEVEL)
     assert torch.equal(scene.driving.image, given)
 
 
