@@ -57,7 +57,7 @@ def made(
     driving: Path,
     *sources: Path,
     model: str,
-    file: str = "random",
+    file: str | None = "random",
     precision: Precision = "auto",
 ) -> list[np.ndarray]:
     """The frames of an animation."""
@@ -293,18 +293,26 @@ def test_auto_does_not_take_a_file() -> None:
         make_generator("auto", "random")
 
 
-def test_the_photoreal_one_is_chosen_and_animates(photoreal: Path, tmp_path: Path, driving: Path) -> None:
-    """By a trial that is really made."""
+@pytest.mark.parametrize(("enough_fps", "model"), [(1e-3, "little_portrait"), (1e6, "warp")])
+def test_what_a_trial_that_is_really_made_chooses_animates(
+    photoreal: Path,
+    tmp_path: Path,
+    driving: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    enough_fps: float,
+    model: str,
+) -> None:
+    monkeypatch.setattr(generators, "ENOUGH_FPS", enough_fps)
     weights.save(weights.seeded("little_portrait"), photoreal)
     out = tmp_path / "out.mp4"
     chosen = Animation((MONA_LISA,), driving, out, device="cpu")
     assert chosen.model == Settings((MONA_LISA,)).model == "auto"
-    torch.set_num_threads(1)
-    assert make_generator("auto").spec.name == "little_portrait"
+    assert make_generator("auto").spec.name == model
     assert animate(chosen).frames == 2
     with open_footage(out) as footage:
         (auto, _) = [frame.picture.astype(int) for frame in footage.frames()]
-    by_name = made(tmp_path, driving, MONA_LISA, model="little_portrait", file=str(photoreal))[0]
+    file = str(photoreal) if model == "little_portrait" else None
+    by_name = made(tmp_path, driving, MONA_LISA, model=model, file=file)[0]
     assert np.abs(auto - by_name).mean() < 0.1
 
 
