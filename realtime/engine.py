@@ -1,18 +1,13 @@
 """The engine: portraits prepared once, then one driving frame after another turned into the avatar's frame.
 
-`Engine` is the whole path without threads or time of its own, so that the offline tool and the server share
-it.
-`EngineThread` renders for all sessions of a server, several of them together: it takes at most one newest
-frame a session. A portrait may be prepared in another thread meanwhile: both give their work to the device's
-default stream, which does it in the order in which it came.
+`Engine` is the whole path without threads or time of its own, so that the offline tool and the server
+(`realtime/engine_thread.py`) share it. A portrait may be prepared in another thread than the one that
+renders: both give their work to the device's default stream, which does it in the order in which it came.
 """
 
-import logging
-import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -25,12 +20,9 @@ from models.contract import Controls, Observation, Reenactor, T, cat_codes, map_
 from models.face_tracker import person_mask
 from models.observation import observe
 from models.portrait_face import portrait_face
-from realtime.batching import Batch, Batcher
 from realtime.devices import lowered
 from realtime.framing import Canvas, Framing
 from realtime.slots import Slots
-
-log = logging.getLogger(__name__)
 
 EASE_S = 1.0  # from the last pose to the neutral one after the face was lost
 CALIBRATION_S = 0.5  # how much of the driver's rest a neutral pose is the centre of
@@ -330,119 +322,3 @@ def _finite(code: Any) -> bool:
 
 class NotFinite(RuntimeError):
     """A network gave NaN or infinite numbers."""
-
-
-class Late(Exception):
-    """A frame that waited too long to be worth drawing."""
-
-
-@dataclass
-class _Job:
-    request: Request
-    future: "Future[Rendered]"
-
-
-class EngineThread:
-    """The one thread that renders.
-
-    batcher: says which frames are drawn together, and when. clock: seconds, for it. on_death: called in the
-    thread if it ends for another reason than `stop`: nothing is drawn any more.
-    """
-
-    def __init__(
-        self,
-        engine: Engine,
-        batcher: "Batcher[_Job] | None" = None,
-        clock: Callable[[], float] = time.monotonic,
-        on_death: Callable[[], object] = lambda: None,
-    ) -> None:
-        self._engine = engine
-        self.on_death = on_death
-        self.died = False
-        self._batcher: Batcher[_Job] = Batcher() if batcher is None else batcher
-        self._clock = clock
-        self._left: list[Avatar] = []  # whose sessions are over
-        self._ready = threading.Condition()
-        self._stopping = False
-        self._thread = threading.Thread(target=self._live, name="engine", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    @property
-    def alive(self) -> bool:
-        return self._thread.is_alive() and not self._stopping and not self.died
-
-    def submit(self, avatar: Avatar, observation: Observation, time_s: float) -> "Future[Rendered]":
-        """Ask for a frame. A request of the same avatar that was still waiting is cancelled: the newest
-        wins. One that waits too long fails with `Late`."""
-        job = _Job(Request(avatar, observation, time_s), Future())
-        with self._ready:
-            if self._stopping:
-                raise RuntimeError("the engine has stopped")
-            replaced = self._batcher.put(id(avatar), job, self._clock())
-            self._ready.notify()
-        if replaced is not None:
-            replaced.future.cancel()
-        return job.future
-
-    def forget(self, avatar: Avatar) -> None:
-        """The avatar's session is over: nobody waits for its frames any more, and its place is free."""
-        with self._ready:
-            job = self._batcher.forget(id(avatar))
-            self._left.append(avatar)
-            self._ready.notify()
-        if job is not None:
-            job.future.cancel()
-
-    def stop(self) -> None:
-        """Finish the frames in hand, cancel the rest, and end the thread."""
-        with self._ready:
-            self._stopping = True
-            self._ready.notify()
-        self._thread.join()
-        for job in self._batcher.clear():
-            job.future.cancel()
-
-    def _live(self) -> None:
-        try:
-            self._run()
-        except BaseException:  # whatever it was, the server has to know
-            log.exception("the engine's thread has died")
-            self.died = True
-            self.on_death()
-
-    def _run(self) -> None:
-        while (batch := self._next()) is not None:
-            for job in batch.late:
-                if job.future.set_running_or_notify_cancel():
-                    job.future.set_exception(Late())
-            self._render([job for job in batch.frames if job.future.set_running_or_notify_cancel()])
-            del batch  # or an ended session's avatar would stay until another asks for a frame
-
-    def _next(self) -> "Batch[_Job] | None":
-        """The next frames to draw, once there are some; None when it is time to end."""
-        with self._ready:
-            while not self._stopping:
-                while self._left:
-                    self._left.pop().leave()
-                wait_s = self._batcher.wait_s(self._clock())
-                if wait_s == 0:
-                    return self._batcher.take(self._clock())
-                self._ready.wait(wait_s)
-        return None
-
-    def _render(self, jobs: "list[_Job]") -> None:
-        if not jobs:
-            return
-        try:
-            found = self._engine.render_batch([job.request for job in jobs])
-        except Exception as error:  # one bad frame must not end every session: its own session hears of it
-            if len(jobs) > 1:
-                for job in jobs:
-                    self._render([job])
-            else:
-                jobs[0].future.set_exception(error)
-            return
-        for job, rendered in zip(jobs, found, strict=True):
-            job.future.set_result(rendered)

@@ -14,7 +14,8 @@ import numpy.typing as npt
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 from models.contract import Observation
-from realtime.engine import Avatar, EngineThread, Late
+from realtime.engine import Avatar
+from realtime.engine_thread import EngineThread, Late
 from realtime.mailbox import Mailbox, MailboxClosed
 from realtime.stamp import cut_strip, draw_strip
 from realtime.stats import Figures

@@ -32,7 +32,8 @@ from realtime.command_line import fail, native_messages_muted, parse
 from realtime.config import MAX_UPLOAD, Settings
 from realtime.controls import ControlPanel
 from realtime.devices import choose_device, choose_half, use_threads
-from realtime.engine import Avatar, Engine, EngineThread, Picture, Portrait
+from realtime.engine import Avatar, Engine, Picture, Portrait
+from realtime.engine_thread import EngineThread
 from realtime.generators import make_generator, name_of
 from realtime.pictures import load_picture
 from realtime.pipeline import Tracker

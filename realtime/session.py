@@ -13,7 +13,8 @@ from aiortc import RTCConfiguration, RTCDataChannel, RTCIceCandidate, RTCIceServ
 
 from realtime.channel import LABEL, ControlChannel
 from realtime.controls import ControlPanel
-from realtime.engine import Avatar, Engine, EngineThread, Portrait
+from realtime.engine import Avatar, Engine, Portrait
+from realtime.engine_thread import EngineThread
 from realtime.negotiation import answer, check_candidates
 from realtime.pictures import load_picture
 from realtime.pipeline import Pipeline, Tracker

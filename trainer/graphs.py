@@ -97,8 +97,8 @@ def traced(
     """One of `GRAPHS`, for any number of rows.
 
     example: all that it takes and gives, by the names in `GRAPHS`, with at least three rows: of what torch
-    sees once, it thinks that it is always so. dtypes: of the
-    tensors that are other than in the example, by name.
+    sees once, it thinks that it is always so. dtypes: of the tensors that are other than in the example, by
+    name.
     """
     one = GRAPHS[graph]
     inputs = dict(_all_named(example, one.takes))

@@ -240,9 +240,9 @@ class LivePortrait(Reenactor[Appearance, Structure]):
         turn = rotation_power(_turn(structure.to_frame, origin.to_frame), pose)
         exp = (still.exp + exp) @ turn
 
-        gain = strength * torch.cat((shares[:, :1], shares[:, :2]), 1)
-        openness = (still.openness + gain * (structure.openness - origin.openness)).clamp(min=0)
-        asked = self._retargeted(source, openness) * controls.retarget.view(-1, 1, 1)
+        gains = strength * torch.cat((shares[:, :1], shares[:, :2]), 1)  # of each eye, and of the lips
+        wanted = (still.openness + gains * (structure.openness - origin.openness)).clamp(min=0)
+        asked = self._retargeted(source, wanted) * controls.retarget.view(-1, 1, 1)
         exp = exp + asked @ still.rotation.transpose(1, 2) @ rotation
 
         ratio = (driver.scale / origin.scale).clamp(*SCALES)
@@ -253,7 +253,7 @@ class LivePortrait(Reenactor[Appearance, Structure]):
             rotation=rotation,
             scale=still.scale * torch.where(relative[:, 0], ratio.pow(pose.unsqueeze(1)), 1.0),
             t=still.t + pose.unsqueeze(1) * torch.where(relative, shift, aside).squeeze(1),
-            openness=openness,
+            openness=wanted,
             stitching=controls.stitching.unsqueeze(1),
             to_frame=still.to_frame,
         )

@@ -13,7 +13,8 @@ from functools import partial
 
 import numpy as np
 
-from realtime.engine import Late, Rendered
+from realtime.engine import Rendered
+from realtime.engine_thread import Late
 
 Submit = Callable[[int, int], "Future[Rendered]"]  # of a session, a frame: both count from nought
 

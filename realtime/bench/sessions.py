@@ -25,7 +25,8 @@ from realtime.bench.networks import every
 from realtime.bench.recording import FRAMES, portrait, recording
 from realtime.bench.report import cut, machine, short, table, write
 from realtime.devices import Device, Precision, choose_device, choose_half, use_threads
-from realtime.engine import Avatar, Engine, EngineThread, Portrait, Rendered
+from realtime.engine import Avatar, Engine, Portrait, Rendered
+from realtime.engine_thread import EngineThread
 from realtime.framing import Canvas
 
 WARM_UP_S = 1.0  # of playing, which is not counted: longer than a driver's rest is looked at

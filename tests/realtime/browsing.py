@@ -247,7 +247,7 @@ def until(happens: Callable[[], bool], what: str) -> None:
     while not happens():
         if time.monotonic() > limit:
             pytest.fail(f"never: {what}")
-        time.sleep(0.05)
+        time.sleep(0.05)  # between two looks; how long does not decide anything
 
 
 def difference(a: Picture, b: Picture) -> float:

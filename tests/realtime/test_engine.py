@@ -1,9 +1,7 @@
 """The engine: neutral poses, lost faces, and the thread that renders."""
 
 import random
-import threading
-import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -12,23 +10,18 @@ from torch import Tensor
 
 from models.contract import Controls, Observation, Reenactor
 from models.warp import Warp
-from realtime.batching import ACTIVE_S, Batcher
 from realtime.engine import (
     CALIBRATION_S,
     EASE_S,
     RETURN_S,
     Avatar,
     Engine,
-    EngineThread,
-    Late,
     NotFinite,
-    Rendered,
     Request,
 )
 from realtime.framing import Canvas
 from realtime.tracker import DriverTracker
 from tests.fakes import (
-    FakeClock,
     Flat,
     FlatAppearance,
     FlatEngine,
@@ -36,7 +29,6 @@ from tests.fakes import (
     flat_observation,
     flat_picture,
 )
-from tests.live import PATIENCE_S
 from tests.material import ASTRONAUT, GRID_CLIP, MONA_LISA, picture
 from tests.material import frames as frames_of
 from tests.models.little_portrait import LittlePortrait
@@ -188,53 +180,6 @@ def test_a_face_that_flickers_makes_no_jump() -> None:
         before = now
 
 
-@pytest.fixture
-def thread() -> Iterator[EngineThread]:
-    made = EngineThread(FlatEngine(Flat()))
-    made.start()
-    yield made
-    made.stop()
-
-
-def test_the_thread_lets_go_of_an_avatar_when_its_frame_is_made(thread: EngineThread) -> None:
-    avatar = Avatar(FlatEngine(Flat()).prepare(flat_picture(100)))
-    gone = threading.Event()
-    weakref.finalize(avatar, gone.set)
-    assert thread.submit(avatar, seen(60), 0.0).result(PATIENCE_S).face
-    del avatar
-    assert gone.wait(PATIENCE_S), "an ended session's avatar is held until the next frame of another"
-
-
-def test_the_thread_lets_go_of_an_avatar_whose_frame_nobody_wants() -> None:
-    thread = EngineThread(FlatEngine(Flat()))
-    avatar = Avatar(FlatEngine(Flat()).prepare(flat_picture(100)))
-    gone = threading.Event()
-    weakref.finalize(avatar, gone.set)
-    assert thread.submit(avatar, seen(60), 0.0).cancel()
-    del avatar
-    thread.start()
-    try:
-        assert gone.wait(PATIENCE_S)
-    finally:
-        thread.stop()
-
-
-def test_the_newest_request_of_an_avatar_wins() -> None:
-    engine = FlatEngine(Flat())
-    thread = EngineThread(engine)
-    avatar = Avatar(engine.prepare(flat_picture(100)))
-    older, newer = thread.submit(avatar, seen(60), 0.0), thread.submit(avatar, seen(60), 1.0)
-    thread.start()
-    assert newer.result(PATIENCE_S).face
-    assert older.cancelled()
-    thread.stop()
-    with pytest.raises(RuntimeError, match="stopped"):
-        thread.submit(avatar, seen(60), 2.0)
-
-
-# -- several sessions together -----------------------------------------------------------------------------
-
-
 def test_a_batch_draws_what_each_would_have_alone() -> None:
     """Different portraits, controls, drivers and rests, some without a face, some easing back to one."""
     chance = random.Random(0)
@@ -319,67 +264,6 @@ def test_a_network_draws_a_batch_as_it_does_alone(make: Callable[[], Reenactor])
         assert np.abs(ours.astype(int) - theirs).mean() < 0.1
 
 
-def test_sessions_that_come_together_are_drawn_together() -> None:
-    engine = FlatEngine(Flat())
-    thread = EngineThread(engine)
-    avatars = [Avatar(engine.prepare(flat_picture(level))) for level in (60, 120, 180)]
-    waiting = [thread.submit(avatar, seen(100), 0.0) for avatar in avatars]
-    thread.start()
-    found = [one.result(PATIENCE_S) for one in waiting]
-    thread.stop()
-    assert [one.batch for one in found] == [3, 3, 3]
-    assert [round(one.picture[..., 0].mean()) for one in found] == [60, 120, 180]
-
-
-def test_a_frame_that_breaks_a_batch_costs_its_own_session_only() -> None:
-    class Broken(FlatEngine):
-        def render_batch(self, requests: Sequence[Request]) -> list[Rendered]:
-            if any(request.time_s < 0 for request in requests):
-                raise RuntimeError("the device has hiccups")
-            return super().render_batch(requests)
-
-    engine = Broken(Flat())
-    thread = EngineThread(engine)
-    avatars = [Avatar(engine.prepare(flat_picture(level))) for level in (60, 120, 180)]
-    waiting = [
-        thread.submit(avatar, seen(100), time_s) for avatar, time_s in zip(avatars, (0, -1, 0), strict=True)
-    ]
-    thread.start()
-    with pytest.raises(RuntimeError, match="hiccups"):
-        waiting[1].result(PATIENCE_S)
-    assert [waiting[index].result(PATIENCE_S).batch for index in (0, 2)] == [1, 1]
-    thread.stop()
-
-
-def test_a_frame_that_waited_too_long_is_not_drawn() -> None:
-    engine, clock = FlatEngine(Flat()), FakeClock()
-    thread = EngineThread(engine, Batcher(deadline_s=0.1), clock)
-    late = thread.submit(Avatar(engine.prepare(flat_picture(60))), seen(100), 0.0)
-    clock.advance(ACTIVE_S + 0.1)
-    other = Avatar(engine.prepare(flat_picture(120)))
-    in_time = thread.submit(other, seen(100), 0.0)
-    thread.start()
-    assert in_time.result(PATIENCE_S).face
-    with pytest.raises(Late):
-        late.result(PATIENCE_S)
-    thread.stop()
-
-
-def test_who_leaves_gives_his_place_to_the_next() -> None:
-    engine = FlatEngine(Flat(), slots=1)
-    thread = EngineThread(engine)
-    thread.start()
-    for level in range(60, 180, 20):
-        avatar = Avatar(engine.prepare(flat_picture(level)))
-        shown = thread.submit(avatar, seen(100), 0.0).result(PATIENCE_S)
-        assert round(shown.picture[..., 0].mean()) == level
-        thread.forget(avatar)
-    other = Avatar(engine.prepare(flat_picture(60)))
-    thread.submit(other, seen(100), 0.0).result(PATIENCE_S)
-    thread.stop()
-    assert len(engine._slots) == 1
-
-
 def test_an_avatar_that_nobody_holds_gives_its_place_back() -> None:
     engine = FlatEngine(Flat(), slots=1)
     for level in (60, 120):
@@ -410,22 +294,6 @@ def test_a_picture_of_no_numbers_is_never_shown_and_leaves_no_trace() -> None:
         film.show(seen(220))
     film.rest(80)
     assert level_of(film.avatar.neutral) == 80
-
-
-def test_a_picture_of_no_numbers_costs_nobody_else_a_frame() -> None:
-    engine = FlatEngine(Ill())
-    thread = EngineThread(engine)
-    avatars = [
-        Avatar(engine.prepare(flat_picture(level)), Controls.default(relative=0.0)) for level in (60, 120)
-    ]
-    waiting = [
-        thread.submit(avatar, seen(level), 0.0) for avatar, level in zip(avatars, (220, 100), strict=True)
-    ]
-    thread.start()
-    with pytest.raises(NotFinite):
-        waiting[0].result(PATIENCE_S)
-    assert waiting[1].result(PATIENCE_S).face
-    thread.stop()
 
 
 def test_a_portrait_that_is_changed_while_a_frame_is_drawn_waits_for_the_next() -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from models.contract import Observation
 from realtime.batching import Batcher
-from realtime.engine import Avatar, EngineThread, Picture
+from realtime.engine import Avatar, Picture
+from realtime.engine_thread import EngineThread
 from realtime.pipeline import MAX_PIXELS, Pipeline
 from realtime.stats import Figures, Metrics
 from tests.fakes import Camera, FakeClock, Flat, FlatEngine, FlatTracker, flat_picture

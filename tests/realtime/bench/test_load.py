@@ -4,7 +4,8 @@ from dataclasses import replace
 import pytest
 
 from realtime.bench.load import Frame, Load, carried, play, summed_up
-from realtime.engine import Late, Rendered
+from realtime.engine import Rendered
+from realtime.engine_thread import Late
 from tests.fakes import FakeClock, flat_picture
 
 PICTURE = flat_picture(0)
