@@ -1,7 +1,10 @@
 // One session with the server: WHIP for the offer and the answer, the camera out, the avatar in, a data channel for the rest.
 
+import { Refusal, Unreachable } from "./api.js";
+
 const GATHERING_MS = 1000; // host candidates are there within this; a STUN server that hangs must not hold the start up
 const CONNECTING_MS = 15000;
+const GOODBYE_MS = 3000; // for the server to answer that the session is over
 const SILENCE_MS = 5000; // the server pings once a second
 
 /** `reason`: network, path (calls get through, media does not), shutdown, deleted, timeout or error. */
@@ -87,16 +90,20 @@ export class Connection extends EventTarget {
     if (this.ended) return;
     this.ended = true;
     clearTimeout(this.silence);
-    this.#free();
-    this.peer.close();
+    // Only then: a server that first sees the connection end knows no such session any more when the call comes.
+    this.#free().finally(() => this.peer.close());
   }
 
-  #free() {
+  async #free() {
     if (!this.session) return;
     const path = this.session;
     this.session = null;
-    // The session is over either way; a server that is gone has nothing left to free.
-    this.api.call("DELETE", path, { keepalive: true }).catch(() => undefined);
+    try {
+      await this.api.call("DELETE", path, { keepalive: true, signal: AbortSignal.timeout(GOODBYE_MS) });
+    } catch (error) {
+      // The session is over either way; a server that is gone has nothing left to free.
+      if (!(error instanceof Refusal || error instanceof Unreachable)) throw error;
+    }
   }
 
   #lose(reason) {
@@ -118,7 +125,10 @@ export class Connection extends EventTarget {
     this.#expectMore();
     const message = JSON.parse(event.data);
     if (message.type === "ping") this.send({ type: "pong", n: message.n });
-    else if (message.type === "closing") this.#lose(message.reason);
+    else if (message.type === "closing") {
+      this.session = null; // the server frees it by itself
+      this.#lose(message.reason);
+    }
     else this.dispatchEvent(new CustomEvent("message", { detail: message }));
   }
 

@@ -157,7 +157,7 @@ def test_start_stop_start_at_the_open_prompt_is_one_session(browser: Browser, as
     assert there.page.get_by_role("alert").is_hidden()
     there.button("Stop").click()
     assert live_tracks(there) == 0
-    assert there.page.evaluate("peers.every((peer) => peer.connectionState === 'closed')")
+    there.comes_true("peers.every((peer) => peer.connectionState === 'closed')")
     there.page.context.close()
 
 

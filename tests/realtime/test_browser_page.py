@@ -7,12 +7,23 @@ from playwright.sync_api import Browser, ViewportSize, expect
 
 from realtime.bench.process import Running
 from tests.realtime import browsing
-from tests.realtime.browsing import DESKTOP, PHONE, visit
+from tests.realtime.browsing import DESKTOP, PHONE, WATCHED, visit
 
 pytestmark = pytest.mark.browser
 
 SMALL_PHONE = ViewportSize(width=320, height=568)
 LYING_PHONE = ViewportSize(width=844, height=390)
+
+# Notes how each call that ends a session was answered, and whether the connection was still there then.
+ENDINGS = """
+  window.endings = [];
+  const call = window.fetch;
+  window.fetch = async (path, settings) => {
+    const response = await call(path, settings);
+    if (settings?.method === "DELETE") endings.push([response.status, peers.at(-1).signalingState]);
+    return response;
+  };
+"""
 
 
 def test_nothing_is_complained_about_and_no_other_host_is_called(
@@ -26,6 +37,16 @@ def test_nothing_is_complained_about_and_no_other_host_is_called(
     there.says("Stopped")
     assert there.complaints == []
     assert there.strangers == set()
+    there.page.context.close()
+
+
+def test_a_session_is_ended_before_its_connection_is_closed(browser: Browser, astronaut: Running) -> None:
+    """Or the server may see the connection close first, and answer that there is no such session."""
+    there = visit(browser, astronaut.address, scripts=[WATCHED, ENDINGS])
+    there.start()
+    there.button("Stop").click()
+    there.comes_true("peers.at(-1).signalingState === 'closed'")
+    assert there.page.evaluate("endings") == [[200, "stable"]]
     there.page.context.close()
 
 

@@ -195,6 +195,7 @@ def test_a_server_that_shuts_down_tells_the_page(browser: Browser) -> None:
         there.start()
         server.process.terminate()
         there.warns("The server is shutting down")
+    assert not [url for url in there.calls if "/whip/" in url], "it frees the session by itself"
     there.button("Reconnect").click()
     there.warns("The server does not answer")
     there.page.context.close()
