@@ -17,13 +17,21 @@ in, the test that fails when upstream mends it, and when to remove it.
    network's jitter and holds frames back to smooth it: 70 to 140 ms on a busy machine, 2 with the header
    extension `playout-delay`, which aiortc doesn't know.
    Test: `::test_upstream_still_knows_no_playout_delay`. Remove `show_frames_at_once` when it fails.
+4. **H.264 does not say what its colours are** (aiortc 1.16.0). Frames are converted by BT.601's matrix, and
+   the encoder is told nothing of it, so that each receiver guesses: Chromium 156 takes BT.709, and shows a
+   red of 200 as 209.
+   Test: `::test_upstream_still_says_nothing_of_colours`. Remove `name_colours` when it fails.
 """
 
-from aiortc import rtcrtpreceiver, rtp
+from typing import Any
+
+from aiortc import codecs, rtcrtpreceiver, rtp
 from aiortc.codecs import HEADER_EXTENSIONS, h264, vpx
 from aiortc.jitterbuffer import JitterBuffer, JitterFrame
 from aiortc.rtcrtpparameters import RTCRtpHeaderExtensionParameters, RTCRtpParameters
 from aiortc.rtp import HeaderExtensions, HeaderExtensionsMap, RtpPacket
+
+from realtime.colours import BT601, LIMITED
 
 BITS_PER_PIXEL = 0.2  # at 512×512 and 30 fps: 1.6 Mb/s, where a talking head shows no blocks
 REFERENCE_RATE = 512 * 512 * 30  # pixels a second
@@ -143,8 +151,24 @@ def show_frames_at_once() -> None:
     vars(rtp).update(HeaderExtensionsMap=PromptExtensionsMap)
 
 
+class CandidH264Encoder(h264.H264Encoder):
+    """An H.264 encoder whose stream says what its colours are."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """A codec is told as soon as there is one: when it has encoded a frame, it is too late."""
+        if name == "codec" and value is not None:
+            value.colorspace, value.color_range = BT601, LIMITED
+        super().__setattr__(name, value)
+
+
+def name_colours() -> None:
+    """Let every H.264 encoder that is made from now on say that its colours are BT.601's, limited range."""
+    vars(codecs).update(H264Encoder=CandidH264Encoder)
+
+
 def apply(width: int, height: int) -> None:
     """All of it, for a server whose canvas is width×height."""
     complete_frames_on_marker()
     set_bitrates(width, height)
     show_frames_at_once()
+    name_colours()

@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 from av.video.reformatter import ColorRange, Colorspace
 
+from realtime.colours import BT601, BT709, LIMITED
+
 Picture = npt.NDArray[np.uint8]  # H×W×3 RGB
 
 SUFFIXES = (".mp4", ".mov", ".mkv")
 X264 = {"crf": "10", "preset": "fast"}  # the eye sees no difference to the frames
-BT601, BT709, LIMITED = 6, 1, 1  # in the numbering of H.264's annex E: matrix and primaries; range
 HD = 720  # lines from which on players take BT.709's matrix for granted; BT.601's below
 
 
