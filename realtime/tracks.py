@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
+from realtime.colours import BT601, LIMITED
 from realtime.mailbox import Mailbox, MailboxClosed
 
 MAX_STEP_S = (
@@ -87,9 +88,14 @@ class FrameClock:
 
 
 def video_frame(picture: npt.NDArray[np.uint8], pts: int, time_base: Any) -> av.VideoFrame:
-    """An RGB picture (H×W×3, even sides) as a frame, with the stamp of the frame that drove it. It stays RGB:
-    the encoders convert it in their own threads, and only where it gets that far."""
-    frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+    """A picture (even sides) as a frame, with the stamp of the frame that drove it. RGB (H×W×3) stays RGB:
+    the encoders convert it in their own threads, and only where it gets that far. What `to_i420` has made
+    ((3H/2)×W) they take as it is."""
+    if picture.ndim == 3:
+        frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+    else:
+        frame = av.VideoFrame.from_ndarray(picture, format="yuv420p")
+        frame.colorspace, frame.color_range = BT601, LIMITED
     frame.pts = pts
     frame.time_base = Fraction(time_base.numerator, time_base.denominator)
     return frame

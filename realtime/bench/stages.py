@@ -37,6 +37,7 @@ from realtime.framing import Canvas
 from realtime.generators import make_generator, name_of
 from realtime.pictures import load_picture
 from realtime.tracker import DriverTracker
+from realtime.tracks import video_frame
 
 VP8 = RTCRtpCodecParameters(mimeType="video/VP8", clockRate=90000)
 CLOCK_RATE = 90000
@@ -157,9 +158,7 @@ class _Passage:
         marks.append(time.perf_counter())
         rendered = self._engine.render(self._avatar, observation, index / FPS)
         marks.append(time.perf_counter())
-        out = av.VideoFrame.from_ndarray(rendered.picture, format="rgb24")
-        out.pts, out.time_base = stamp, Fraction(1, CLOCK_RATE)
-        self._encoder.encode(out)
+        self._encoder.encode(video_frame(rendered.picture, stamp, Fraction(1, CLOCK_RATE)))
         marks.append(time.perf_counter())
         receive, track, _, encode = (1e3 * float(passed) for passed in np.diff(marks))
         return {"receive": receive, "track": track, **rendered.stages_ms, "encode": encode}
@@ -171,8 +170,7 @@ def _packets(settings: StagesBench) -> Iterator[bytes]:
     with open_footage(settings.clip) as footage:
         pictures = [fit(frame.picture, size.width, size.height) for frame in footage.frames()]
     for index, picture in enumerate(there_and_back(pictures)):
-        frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-        frame.pts, frame.time_base = index * CLOCK_RATE // FPS, Fraction(1, CLOCK_RATE)
+        frame = video_frame(picture, index * CLOCK_RATE // FPS, Fraction(1, CLOCK_RATE))
         payloads, _ = encoder.encode(frame, force_keyframe=index == 0)
         yield b"".join(depayload(VP8, payload) for payload in payloads)
 

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
 
+from realtime.colours import to_i420
 from realtime.stamp import ROWS, cut_strip, draw_strip
 from tests.fakes import flat_picture
 from tests.live import connected, running_server
@@ -30,6 +32,22 @@ def test_only_the_top_rows_are_drawn_over_and_the_composite_stays() -> None:
     assert np.array_equal(stamped[:ROWS], bars(64)[:ROWS])
     assert np.array_equal(stamped[ROWS:], avatar[ROWS:])
     assert (avatar == 77).all()
+
+
+@pytest.mark.parametrize("height", [64, 66])
+def test_the_strip_is_drawn_over_yuv_just_so(height: int) -> None:
+    """As if it had been drawn before the conversion, colours and all."""
+
+    def yuv(picture: np.ndarray) -> np.ndarray:
+        return to_i420(torch.from_numpy(picture).permute(2, 0, 1)[None] / 255)[0].numpy()
+
+    strip = cut_strip(bars(640), 64)
+    strip[:, 8:24] = (200, 30, 90)
+    avatar = flat_picture((90, 180, 20), width=64, height=height)
+    before = yuv(avatar)
+    stamped = draw_strip(before, strip)
+    assert np.array_equal(stamped, yuv(draw_strip(avatar, strip)))
+    assert np.array_equal(before, yuv(avatar)), "a new array"
 
 
 @pytest.mark.usefixtures("loopback_ice")
