@@ -63,8 +63,10 @@ class Pipeline:
 
     make_tracker: builds the session's tracker; slow, run in `pool`. output: where avatar frames go; None for
     a session that only publishes. stamp_width: of the debug stamp; None draws none. clock: seconds. on_face:
-    called when the driver's face is found or lost. on_calibrated: called when a new neutral pose is complete.
-    on_end: called with `gone` when the camera's track is over, with `error` when a stage broke down.
+    called when the driver's face is found or lost. on_drawn: called with False when a frame can't be drawn,
+    with True when one can be again; in between the last picture stays. on_calibrated: called when a new
+    neutral pose is complete. on_end: called with `gone` when the camera's track is over, with `error` when a
+    stage broke down.
     """
 
     def __init__(
@@ -79,10 +81,12 @@ class Pipeline:
         clock: Callable[[], float],
         stamp_width: int | None,
         on_face: Callable[[bool], None],
+        on_drawn: Callable[[bool], None],
         on_calibrated: Callable[[], None],
         on_end: Callable[[str], None],
     ) -> None:
         self.face: bool | None = None
+        self.drawn = True  # False from a frame that could not be drawn to the next that can
         self.last_frame_s: float | None = None
         self._make_tracker = make_tracker
         self._engine = engine
@@ -92,7 +96,8 @@ class Pipeline:
         self._figures = figures
         self._clock = clock
         self._stamp_width = stamp_width
-        self._on_face, self._on_calibrated, self._on_end = on_face, on_calibrated, on_end
+        self._on_face, self._on_drawn = on_face, on_drawn
+        self._on_calibrated, self._on_end = on_calibrated, on_end
         self._camera: Mailbox[Camera] = Mailbox()
         self._seen: Mailbox[Seen] = Mailbox()
         self._frame_clock = FrameClock()
@@ -203,7 +208,9 @@ class Pipeline:
                     continue
                 except Exception as error:  # as above: one bad frame must not end the session
                     self._skip("rendering", error)
+                    self._tell_drawn(False)
                     continue
+                self._tell_drawn(True)
                 if rendered.face is not self.face:
                     self.face = rendered.face
                     self._on_face(rendered.face)
@@ -212,7 +219,12 @@ class Pipeline:
         except MailboxClosed:
             return
 
-    def _show(self, output: AvatarTrack, picture: Picture, seen: Seen) -> None:
+    def _tell_drawn(self, drawn: bool) -> None:
+        if drawn is not self.drawn:
+            self.drawn = drawn
+            self._on_drawn(drawn)
+
+    def _show(self, output: AvatarTrack, picture: npt.NDArray[np.uint8], seen: Seen) -> None:
         """Hand the avatar's picture to the encoder, with the stamp of the frame that drove it."""
         if seen.strip is not None:
             picture = draw_strip(picture, seen.strip)

@@ -118,6 +118,7 @@ class Session:
             clock=services.clock,
             stamp_width=canvas.width if services.debug_stamp and canvas is not None else None,
             on_face=self._on_face,
+            on_drawn=lambda drawn: self.tell("picture", drawn=drawn),
             on_calibrated=lambda: self.tell("calibrated"),
             on_end=self.end,
         )
@@ -288,6 +289,8 @@ class Session:
         self.channel.send("hello", session=self.id, controls=self.controls)
         if self.pipeline is not None and self.pipeline.face is not None:
             self.channel.send("face", found=self.pipeline.face)
+        if self.pipeline is not None and not self.pipeline.drawn:
+            self.channel.send("picture", drawn=False)
 
     async def _command_calibrate(self, message: dict[str, Any]) -> dict[str, Any]:
         self.calibrate()

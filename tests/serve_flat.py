@@ -1,5 +1,5 @@
-"""The server with fake slow parts as a process of its own, for what only a process shows: signals and its
-exit code.
+"""The server with fake slow parts as a process of its own, for what only a process shows: signals, its exit
+code, and what a browser makes of it.
 
 python -m tests.serve_flat ARGUMENTS OF THE SERVER
 """
@@ -15,12 +15,16 @@ from tests.fakes import Flat, FlatEngine, FlatTracker, flat_picture
 from tests.live import PORTRAIT
 
 FATAL = 235  # a driver of that level, or above, ends the engine's thread
+FAULTY = 200  # one of that level, or above, can't be drawn
 
 
 class Mortal(FlatEngine):
     def render_batch(self, requests: Sequence[Request]) -> list[Rendered]:
-        if any(float(request.observation.image.mean()) * 255 >= FATAL for request in requests):
+        level = max(float(request.observation.image.mean()) * 255 for request in requests)
+        if level >= FATAL:
             raise SystemExit("whatever it was")
+        if level >= FAULTY:
+            raise RuntimeError("the device has hiccups")
         return super().render_batch(requests)
 
 

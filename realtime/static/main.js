@@ -14,6 +14,7 @@ import { takeToken, watchToken } from "./token.js";
 const State = Object.freeze({ IDLE: "idle", STARTING: "starting", LIVE: "live" });
 const NEXT = { idle: ["starting"], starting: ["live", "idle"], live: ["idle"] };
 const NOTE_MS = 4000;
+const NOT_DRAWN = "The server can’t draw the avatar just now: the last picture stays";
 const SERVERS = "The server’s portrait";
 const CALIBRATED_MS = 3000; // half a second of rest, and time for a slow machine; then the answer is not coming
 
@@ -29,6 +30,7 @@ class Page {
     this.picture = null; // the portrait that the person chose, a File; null for the server's
     this.serversPicture = null;
     this.noteOver = null;
+    this.drawn = true; // can the server draw the avatar?
     this.camera = new Camera();
     this.stage = new Stage({
       root: part("stage"), avatar: part("avatar"), still: part("still"), self: part("self"), idle: part("idle"),
@@ -67,6 +69,7 @@ class Page {
     const camera = part("camera").value;
     this.#enter(State.STARTING, "Opening the camera…", "busy");
     this.stage.clear();
+    this.drawn = true;
     try {
       this.stage.showSelf(await this.camera.open(camera));
       this.#say("Connecting…", "busy");
@@ -79,7 +82,7 @@ class Page {
       if (this.attempt !== attempt) return;
       await connection.replaceTrack(this.camera.track);
       if (this.attempt !== attempt) return;
-      this.#enter(State.LIVE, "Live", "live");
+      this.#enter(State.LIVE, ...this.#rest());
       this.stage.showAvatar(avatar);
       this.figures.start(connection.peer);
       if (outcome) this.#note(...outcome);
@@ -223,8 +226,14 @@ class Page {
     if (this.connection !== connection) return;
     if (message.type === "hello") this.#sendControls(this.settings.values);
     else if (message.type === "face") this.stage.showFace(message.found);
+    else if (message.type === "picture") this.#hearDrawn(message.drawn);
     else if (message.type === "stats") this.figures.hear(message);
     else if (message.type === "reply" && !message.ok) this.#note(sentence(message.detail), "bad");
+  }
+
+  #hearDrawn(drawn) {
+    this.drawn = drawn;
+    if (this.state === State.LIVE) this.#say(...this.#rest());
   }
 
   #enter(state, words, tone) {
@@ -237,10 +246,15 @@ class Page {
     this.#say(words, tone);
   }
 
-  /** Says something for a while, then that all is well again. */
+  /** What the status line says of a live session when there is nothing else to say. */
+  #rest() {
+    return this.drawn ? ["Live", "live"] : [NOT_DRAWN, "bad"];
+  }
+
+  /** Says something for a while, then how things stand. */
   #note(words, tone) {
     this.#say(words, tone);
-    this.noteOver = setTimeout(() => this.#say("Live", "live"), NOTE_MS);
+    this.noteOver = setTimeout(() => this.#say(...this.#rest()), NOTE_MS);
   }
 
   #say(words, tone) {

@@ -62,23 +62,26 @@ WATCHED = """
   };
 """
 
+# A function of the page: what a video shows.
+SHOWN = """async (video) => {
+  const canvas = new OffscreenCanvas(video.videoWidth, video.videoHeight);
+  canvas.getContext("2d").drawImage(video, 0, 0);
+  const file = await canvas.convertToBlob({ type: "image/jpeg", quality: 0.95 });
+  const bytes = new Uint8Array(await file.arrayBuffer());
+  return btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
+}"""
+
 # A function of the page: that many frames of the avatar, one after another, while it can be seen.
-FRAMES = """(count) => new Promise((resolve) => {
+FRAMES = f"""(count) => new Promise((resolve) => {{
   const video = document.getElementById("avatar");
   const frames = [];
-  const note = async () => {
-    if (getComputedStyle(video).visibility === "visible") {
-      const canvas = new OffscreenCanvas(video.videoWidth, video.videoHeight);
-      canvas.getContext("2d").drawImage(video, 0, 0);
-      const file = await canvas.convertToBlob({ type: "image/jpeg", quality: 0.95 });
-      const bytes = new Uint8Array(await file.arrayBuffer());
-      frames.push(btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join("")));
-    }
+  const note = async () => {{
+    if (getComputedStyle(video).visibility === "visible") frames.push(await ({SHOWN})(video));
     if (frames.length < count) video.requestVideoFrameCallback(note);
     else resolve(frames);
-  };
+  }};
   video.requestVideoFrameCallback(note);
-})"""
+}})"""
 
 
 def clip_frames() -> list[Picture]:
@@ -163,6 +166,11 @@ class Visit:
     def avatar(self, count: int) -> list[Picture]:
         """That many frames of the avatar, as the browser shows them one after another."""
         return [_picture(text) for text in self.page.evaluate(FRAMES, count)]
+
+    def shown(self) -> Picture:
+        """What is to be seen of the avatar at this moment."""
+        self.page.locator("#avatar").wait_for(state="visible")
+        return _picture(self.page.locator("#avatar").evaluate(SHOWN))
 
     def first_frames(self, count: int) -> list[Picture]:
         """Press Start; that many frames of the avatar, from when the first one is there."""

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser, Playwright, sync_playwright
 
 from realtime.bench.chromium import find_chromium, launch
-from realtime.bench.process import Running
+from realtime.bench.process import Running, served
 from tests.realtime import browsing
 
 
@@ -35,6 +35,13 @@ def browser(playwright: Playwright, clip_camera: Path) -> Iterator[Browser]:
     running = launch(playwright, clip_camera)
     yield running
     running.close()
+
+
+@pytest.fixture(scope="session")
+def flat_server() -> Iterator[Running]:
+    """A server whose avatar is one flat colour, see `tests.fakes.Flat`."""
+    with served("tests.serve_flat", "--port", "0", "--canvas", "64x64") as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,9 @@ from realtime.bench.chromium import launch
 from realtime.bench.judge import Judge
 from realtime.bench.motion import as_track, motion
 from realtime.bench.process import Running
+from tests.live import PORTRAIT
 from tests.realtime import browsing
-from tests.realtime.browsing import Picture, difference, until, visit
+from tests.realtime.browsing import WATCHED, Picture, difference, until, visit
 
 pytestmark = pytest.mark.browser
 
@@ -158,6 +159,33 @@ def test_a_setting_changes_how_the_portrait_moves(browser: Browser, astronaut: R
     assert max(difference(rest, picture) for picture in there.avatar(20)) < 2
     there.button("Reset").click()
     assert there.page.get_by_label("Head", exact=True).input_value() == "1"
+    there.page.context.close()
+
+
+@pytest.mark.parametrize("codec", ["video/VP8", "video/H264"])
+def test_the_avatars_colours_are_seen_as_they_were_drawn(
+    browser: Browser, flat_server: Running, codec: str
+) -> None:
+    """Of a wrong matrix, red would be 9 levels off."""
+    only = f"""
+      const add = RTCPeerConnection.prototype.addTransceiver;
+      RTCPeerConnection.prototype.addTransceiver = function (...wishes) {{
+        const transceiver = add.apply(this, wishes);
+        const {{ codecs }} = RTCRtpReceiver.getCapabilities("video");
+        transceiver.setCodecPreferences(codecs.filter(({{ mimeType }}) => mimeType === "{codec}"));
+        return transceiver;
+      }};
+    """
+    camera = browsing.pose_camera([np.full((480, 640, 3), 120, np.uint8)])
+    there = visit(browser, flat_server.address, scripts=[WATCHED, camera, only])
+    there.start()
+    shown = there.avatar(4)[-1].mean((0, 1))
+    assert shown[[0, 2]] == pytest.approx((PORTRAIT[0], 0), abs=4)
+    sent = there.page.evaluate(
+        """async () => [...(await peers[0].getReceivers()[0].getStats()).values()]
+          .filter(({ type }) => type === "codec").map(({ mimeType }) => mimeType)"""
+    )
+    assert codec in sent
     there.page.context.close()
 
 

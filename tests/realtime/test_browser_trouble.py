@@ -10,8 +10,10 @@ from playwright.sync_api import Browser, Playwright
 
 from realtime.bench.chromium import launch
 from realtime.bench.process import Running
+from tests.live import PORTRAIT
 from tests.realtime import browsing
-from tests.realtime.browsing import PHONE, until, visit
+from tests.realtime.browsing import PHONE, pose_camera, until, visit
+from tests.serve_flat import FAULTY
 
 pytestmark = pytest.mark.browser
 
@@ -186,6 +188,25 @@ def test_a_firewall_that_lets_no_media_through(browser: Browser, astronaut: Runn
     assert "firewall" in told
     assert "--ice-server" in told
     assert there.button("Try again").is_visible()
+    there.page.context.close()
+
+
+def test_frames_that_cannot_be_drawn_leave_the_last_picture_and_a_word(
+    browser: Browser, flat_server: Running
+) -> None:
+    poses = [np.full((480, 640, 3), level, np.uint8) for level in (120, FAULTY + 15)]
+    there = visit(browser, flat_server.address, scripts=[pose_camera(poses)])
+    there.start()
+    there.page.evaluate("pose(1)")
+    there.says("The server can’t draw the avatar just now: the last picture stays")
+    assert there.page.locator("#status").get_attribute("data-tone") == "bad"
+    red, _, blue = there.shown().mean((0, 1))
+    assert (red, blue) == pytest.approx((PORTRAIT[0], 0), abs=8), "black has no red"
+    there.page.evaluate("pose(0)")
+    there.says("Live")
+    assert len(there.avatar(2)) == 2
+    assert there.page.get_by_role("alert").is_hidden()
+    assert there.complaints == []
     there.page.context.close()
 
 

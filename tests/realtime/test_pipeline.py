@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
@@ -10,10 +10,11 @@ import pytest
 
 from models.contract import Observation
 from realtime.batching import Batcher
-from realtime.engine import Avatar, Picture
+from realtime.engine import Avatar, Picture, Rendered, Request
 from realtime.engine_thread import EngineThread
 from realtime.pipeline import MAX_PIXELS, Pipeline
 from realtime.stats import Figures, Metrics
+from realtime.tracks import AvatarTrack
 from tests.fakes import Camera, FakeClock, Flat, FlatEngine, FlatTracker, flat_picture
 from tests.live import PATIENCE_S, until
 
@@ -39,11 +40,29 @@ class SlowTracker(FlatTracker):
         super().close()
 
 
+class FaultyEngine(FlatEngine):
+    """Can't draw while it is told to be broken."""
+
+    def __init__(self) -> None:
+        super().__init__(Flat())
+        self.broken = False
+
+    def render_batch(self, requests: Sequence[Request]) -> list[Rendered]:
+        if self.broken:
+            raise RuntimeError("the device has hiccups")
+        return super().render_batch(requests)
+
+
 @asynccontextmanager
 async def running(
-    make_tracker: Callable[[], FlatTracker], thread: EngineThread | None = None
+    make_tracker: Callable[[], FlatTracker],
+    thread: EngineThread | None = None,
+    *,
+    output: AvatarTrack | None = None,
+    on_drawn: Callable[[bool], None] = lambda drawn: None,
 ) -> AsyncIterator[tuple[Pipeline, Camera, Figures]]:
-    """A pipeline that reads a camera and only publishes. thread: whoever gives one starts it."""
+    """A pipeline that reads a camera, and only publishes unless there is an output. thread: whoever gives
+    one starts it."""
     engine = FlatEngine(Flat())
     if thread is None:
         thread = EngineThread(engine)
@@ -53,12 +72,13 @@ async def running(
         make_tracker=make_tracker,
         engine=thread,
         avatar=Avatar(engine.prepare(flat_picture(100))),
-        output=None,
+        output=output,
         pool=pool,
         figures=figures,
         clock=FakeClock(),
         stamp_width=None,
         on_face=lambda found: None,
+        on_drawn=on_drawn,
         on_calibrated=lambda: None,
         on_end=lambda reason: None,
     )
@@ -143,3 +163,46 @@ async def test_a_frame_that_waits_too_long_for_the_engine_is_dropped() -> None:
         camera.push(flat_picture(120))
         await until(lambda: pipeline.face is True)
         assert figures.counts["skipped"] == 0
+
+
+async def test_that_frames_cannot_be_drawn_is_told_when_it_begins_and_when_it_is_over() -> None:
+    engine, told, output = FaultyEngine(), [], AvatarTrack()
+    thread = EngineThread(engine)
+    thread.start()
+    async with running(FlatTracker, thread, output=output, on_drawn=told.append) as (
+        pipeline,
+        camera,
+        figures,
+    ):
+        pts = camera.push(flat_picture(120))
+        assert (await output.recv()).pts == pts
+        assert told == []
+        for spell in (1, 2):
+            engine.broken = True
+            for count in (1, 2, 3):
+                camera.push(flat_picture(120))
+                await until(lambda n=3 * spell - 3 + count: figures.counts["skipped"] == n)
+            assert told == [False, True, False][: 2 * spell - 1]
+            assert pipeline.drawn is False
+            engine.broken = False
+            pts = camera.push(flat_picture(120))
+            assert (await output.recv()).pts == pts, "in between nothing is sent"
+            await until(lambda n=2 * spell: len(told) == n)
+        assert told == [False, True] * 2
+        assert pipeline.drawn is True
+
+
+async def test_of_frames_that_are_late_or_bad_it_is_not_told_that_they_were_not_drawn() -> None:
+    clock, told = FakeClock(), []
+    thread = EngineThread(FlatEngine(Flat()), Batcher(deadline_s=0.1), clock)
+    async with running(FlatTracker, thread, on_drawn=told.append) as (pipeline, camera, figures):
+        camera.push(flat_picture(120))
+        await until(lambda: len(thread._batcher) == 1)
+        clock.advance(0.2)
+        thread.start()
+        await until(lambda: figures.counts["dropped"] == 1)
+        camera.push(flat_picture(255))
+        await until(lambda: figures.counts["skipped"] == 1)
+        camera.push(flat_picture(120))
+        await until(lambda: pipeline.face is True)
+        assert told == []

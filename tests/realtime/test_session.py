@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import av
 import numpy as np
 import pytest
+from aiortc import RTCPeerConnection
 
 from realtime.channel import FLUSH_S
-from realtime.engine import Engine, Rendered, Request
+from realtime.engine import Engine, NotFinite, Rendered, Request
 from realtime.session import CLOSING_TEXTS, SILENCE_S, TICK_S, Session, State
 from tests.fakes import CLOCK_RATE, DARK, Flat, FlatEngine, flat_picture
 from tests.live import PATIENCE_S, PORTRAIT, Peer, Server, connected, peer_of, running_server, until
@@ -151,6 +152,56 @@ async def test_a_frame_that_breaks_the_engine_is_skipped(monkeypatch: pytest.Mon
         await until(lambda: session.figures.counts["skipped"] == 1)
         await peer.drive(flat_picture(120))
         assert session.state is State.LIVE
+
+
+async def test_the_peer_hears_once_that_frames_cannot_be_drawn_and_once_that_they_can(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with running_server() as server, connected(server) as peer:
+        await peer.drive(flat_picture(120))
+        session = server.session(peer)
+
+        def broken(*arguments: object) -> list[Rendered]:
+            raise NotFinite("what is no number")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(server.engine, "render_batch", broken)
+            for count in (1, 2, 3):
+                peer.camera.push(flat_picture(120))
+                await until(lambda n=count: session.figures.counts["skipped"] == n)
+        assert peer.frames.empty()
+        assert session.state is State.LIVE
+        await peer.drive(flat_picture(120))
+        session.tick()  # the last word, so that all others have come before it
+        told = []
+        async with asyncio.timeout(PATIENCE_S):
+            while (message := await peer.messages.get())["type"] != "stats" or message["skipped"] < 3:
+                told.append(message)
+        assert [message for message in told if message["type"] == "picture"] == [
+            {"type": "picture", "drawn": False},
+            {"type": "picture", "drawn": True},
+        ]
+        assert server.counted("frames_total", fate="skipped") == 3
+
+
+async def test_a_channel_that_opens_late_hears_that_frames_cannot_be_drawn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with running_server() as server, connected(server, channel=False, prepare=other_channel) as peer:
+        session = server.session(peer)
+        with monkeypatch.context() as patch:
+            patch.setattr(server.engine, "render_batch", lambda requests: 1 / 0)
+            peer.camera.push(flat_picture(120))
+            await until(lambda: session.figures.counts["skipped"] == 1)
+        peer.listen(peer.pc.createDataChannel("control"))
+        assert (await peer.message("picture"))["drawn"] is False
+        await peer.drive(flat_picture(120))
+        assert (await peer.message("picture"))["drawn"] is True
+
+
+def other_channel(pc: RTCPeerConnection) -> None:
+    """Have data channels agreed on before the one that is asked about is there."""
+    pc.createDataChannel("other")
 
 
 async def test_a_decode_error_costs_a_frame_and_not_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
