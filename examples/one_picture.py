@@ -10,7 +10,8 @@ import av
 from PIL import Image
 
 from models import registry
-from realtime.engine import Avatar, Engine
+from realtime.avatar import Avatar
+from realtime.engine import Engine
 from realtime.pictures import load_picture
 from realtime.tracker import DriverTracker
 

@@ -26,7 +26,7 @@ OFF = ("retarget",)  # controls that are nought until somebody asks for them
 class Observation(NamedTuple):
     """One picture of a face, cropped by a generator's `CropRule`."""
 
-    image: Tensor  # B×3×H×W in [0, 1]
+    image: Tensor  # B×3×H×W in [0, 1]; as levels (uint8) until `to_unit`, on its way to a network
     points: (
         Tensor | None
     )  # B×478×3 in crop units: x, y in [0, 1] inside the crop, z in the scale of x; absent without landmarks

@@ -19,7 +19,7 @@ def observe(
     person: npt.NDArray[np.float32] | None = None,
     to_frame: npt.NDArray[np.float64] | None = None,
 ) -> Observation:
-    """One picture as a generator wants to see it (batch 1, on the CPU).
+    """One picture as a generator wants to see it (batch 1, on the CPU), as levels.
 
     points: 478×3, its landmarks in pixels; None where no face was seen: the observation is then not
     `valid`, and holds the whole picture. person: H×W mask, for source pictures. to_frame: 2×3, crop units →
@@ -36,12 +36,27 @@ def observe(
     image = torch.from_numpy(_planes(_cut(picture, to_frame, rule.size)))[None]
     mask = None if person is None else torch.from_numpy(_cut(person, to_frame, rule.size))[None, None]
     return Observation(
-        image=image.float().div_(255),
+        image=image,
         points=torch.from_numpy(crop_points.astype(np.float32))[None],
         to_frame=torch.from_numpy(to_frame.astype(np.float32))[None],
         valid=torch.tensor([points is not None]),
         person=mask,
     )
+
+
+def to_unit(seen: Observation) -> Observation:
+    """With the picture in [0, 1], as networks take it. Levels are a quarter of the bytes: a picture becomes
+    numbers only where the network is."""
+    if seen.image.dtype != torch.uint8:
+        return seen
+    return seen._replace(image=seen.image.float().div_(255))
+
+
+def to_levels(seen: Observation) -> Observation:
+    """With the picture as levels, rounded."""
+    if seen.image.dtype == torch.uint8:
+        return seen
+    return seen._replace(image=seen.image.mul(255).round_().to(torch.uint8))
 
 
 def _cut(picture: npt.NDArray[Any], to_frame: npt.NDArray[np.float64], size: int) -> npt.NDArray[Any]:

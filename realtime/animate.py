@@ -23,11 +23,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from models.contract import Controls
 from models.face_tracker import FaceTracker
 from realtime import __version__
+from realtime.avatar import Avatar
 from realtime.command_line import fail, native_messages_muted, parse, terminable
 from realtime.config import DriverPixels, check_source, controls_of
 from realtime.controls import ControlPanel
 from realtime.devices import Device, Precision, choose_device, choose_half, use_threads
-from realtime.engine import Avatar, Engine
+from realtime.engine import Engine
 from realtime.film import Film, check_output
 from realtime.footage import Footage, Frame, open_footage
 from realtime.generators import make_generator, name_of

@@ -10,8 +10,8 @@ from PIL import Image
 
 from realtime import __version__, whip
 from realtime.access import LOCAL_NAMES, guard
+from realtime.avatar import Portrait
 from realtime.config import MAX_UPLOAD, Settings
-from realtime.engine import Portrait
 from realtime.generators import name_of
 from realtime.keys import ROSTER, SETTINGS
 from realtime.problems import Problem

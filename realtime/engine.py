@@ -5,91 +5,47 @@
 renders: both give their work to the device's default stream, which does it in the order in which it came.
 """
 
+import logging
+import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
+from torch import Tensor
 
-from models.contract import Controls, Observation, Reenactor, T, cat_codes, map_code
+from models.contract import Observation, Reenactor, T, map_code
+from models.describe import example
 from models.face_tracker import person_mask
-from models.observation import observe
+from models.observation import observe, to_levels, to_unit
 from models.portrait_face import portrait_face
+from realtime.avatar import Avatar, Cue, Picture, Portrait
 from realtime.devices import lowered
+from realtime.drawing import Drawing, Drivers, Kept, Out, Ticket, are_numbers, choose, gather
 from realtime.framing import Canvas, Framing
+from realtime.ladder import Flight, Ladder
 from realtime.slots import Slots
 
-EASE_S = 1.0  # from the last pose to the neutral one after the face was lost
-CALIBRATION_S = 0.5  # how much of the driver's rest a neutral pose is the centre of
-RETURN_S = 0.2  # from the held pose back to the live one after the face came back
+log = logging.getLogger(__name__)
 
-Picture = npt.NDArray[np.uint8]  # H×W×3 RGB
+NOT_FINITE = "a frame was not drawn: the network gave what is no number"
 
 
-@dataclass(frozen=True)
-class Portrait:
-    """Source pictures made ready: its code on the device, and how its avatar is put on the canvas."""
-
-    appearance: Any  # the generator's AppearanceCode, batch 1
-    framing: Framing
-    warnings: tuple[str, ...] = ()  # what its owner should know, one sentence each
+class NotFinite(RuntimeError):
+    """A network gave NaN or infinite numbers."""
 
 
 class Rendered(NamedTuple):
     """One frame of an avatar."""
 
-    picture: Picture  # the canvas
+    picture: Picture  # the canvas: H×W×3 RGB, or, from a graph, its I420 planes, (3H/2)×W
     face: bool  # False: the driver's face was lost and the pose is held or eased
-    stages_ms: dict[
-        str, float
-    ]  # wall time of structure, transfer, decode, composite; of all that were together
+    stages_ms: dict[str, float]
+    """Wall time of structure, transfer, decode and composite, or of the graph; of all that were together."""
     batch: int = 1  # how many sessions were drawn together
-
-
-@dataclass
-class Avatar:
-    """One session's avatar: its portrait, its settings, and what it remembers of its driver. Touched by the
-    engine alone, but for `portrait` and `controls`, which may be replaced whole at any time, `calibrate` and
-    `calibrating`."""
-
-    portrait: Portrait
-    controls: Controls = field(default_factory=Controls.default)
-    neutral: Any = None  # the driver's StructureCode at rest
-    _asked: bool = True  # for a calibration that the engine has not begun yet
-    _rest: list[Any] | None = None  # codes of a calibration under way
-    _rest_since: float = 0.0
-    _provisional: bool = True  # no calibration has been completed yet
-    _shown: Any = None  # the last code that was decoded, in the source's terms
-    _shown_for: Portrait | None = None  # the portrait that it belongs to
-    _held: Any = None  # the code shown when the face was lost, or came back
-    _held_since: float | None = None
-    _face: bool | None = None  # in the last frame; None before the first
-    _slot: int | None = None  # where the engine has its portrait's code
-    _leave: "weakref.finalize[Any, Avatar] | None" = None  # gives the slot back
-
-    def calibrate(self) -> None:
-        """Take a new neutral pose from the driver's next half second. Any thread may call it."""
-        self._asked = True
-
-    @property
-    def calibrating(self) -> bool:
-        """Is a calibration asked for, or under way?"""
-        return self._asked or self._rest is not None
-
-    def leave(self) -> None:
-        """Give the place in the engine back. A frame after that takes a new one."""
-        if self._leave is not None:
-            self._leave()
-        self._slot = self._leave = self._shown_for = None
-
-    def use_neutral(self, neutral: Any) -> None:
-        """Set the neutral pose, a StructureCode of the driver, and end any calibration."""
-        self.neutral, self._asked, self._rest, self._provisional = neutral, False, None, False
 
 
 class Request(NamedTuple):
@@ -101,11 +57,43 @@ class Request(NamedTuple):
     time_s: float
 
 
+class _Row(NamedTuple):
+    """A request in a batch."""
+
+    request: Request
+    portrait: Portrait  # the one that is drawn; by the end the avatar may have been given another
+    slot: int
+    cue: Cue
+
+    @property
+    def rests(self) -> bool:
+        """Is its driver to be looked at for a calibration?"""
+        return self.cue.face and self.request.avatar.calibrating
+
+
+class Begun(NamedTuple):
+    """Frames whose drawing has begun."""
+
+    rows: list[_Row]  # in the order of their slots: their codes lie next to each other, and need no copies
+    order: list[int]  # where in `rows` each request is
+    started: float
+    flight: "Flight[Out, Drivers] | None" = None
+    codes: Mapping[int, Any] = MappingProxyType({})  # StructureCodes of rows whose drivers are calibrated
+    drawn: "tuple[Rendered | Exception, ...]" = ()  # where no graph draws, each row's frame
+
+    @property
+    def over(self) -> bool:
+        """Is it drawn?"""
+        return self.flight is None
+
+
 class Engine:
     """The path from an observation to a frame on the canvas, for one generator on one device.
 
     half: the type for what of the generator may be less precise than float32; None for nothing.
     slots: for how many avatars at once memory is taken when the first of them appears.
+    buckets: sizes of batches that `capture` makes graphs for, where the device has any; they need a canvas.
+    cuda: what records them; by default `torch.cuda` on such a device.
     """
 
     def __init__(
@@ -116,12 +104,21 @@ class Engine:
         clock: Callable[[], float] = time.perf_counter,
         half: torch.dtype | None = None,
         slots: int = 1,
+        buckets: Sequence[int] = (),
+        cuda: Any = None,
     ) -> None:
         self.generator = generator.to(device).eval().requires_grad_(False)
         self.device = torch.device(device)
         self.canvas = canvas
         self.half = half
-        self._slots: Slots[Any] = Slots(slots)
+        self._cuda = torch.cuda if cuda is None and self.device.type == "cuda" else cuda
+        self._buckets = tuple(buckets) if canvas is not None and self._cuda is not None else ()
+        self._drawing = Drawing(self.generator, self.device, half)
+        self._count = slots
+        self._slots: Slots[Kept] | None = None
+        self._ladder: Ladder[Ticket, Out, Drivers] | None = None
+        self._captured: Kept | None = None  # the memory that the graphs read
+        self._lock = threading.Lock()  # one batch is started, or recorded, at a time
         self._clock = clock
 
     def prepare(self, *pictures: Picture) -> Portrait:
@@ -146,8 +143,8 @@ class Engine:
     ) -> Portrait:
         """A portrait from what was seen in its pictures (batch 1, on the CPU), of which `picture` is the
         first."""
-        with self._lowered():
-            appearance = self.generator.encode_appearance([self._upload(source) for source in sources])
+        with lowered(self.device.type, self.half):
+            appearance = self.generator.encode_appearance([self._uploaded(source) for source in sources])
         to_frame = sources[0].to_frame[0].numpy().astype(np.float64)
         framing = Framing(picture, to_frame, self.generator.spec.source.size, self.canvas, self.device)
         return Portrait(appearance, framing, warnings)
@@ -161,164 +158,226 @@ class Engine:
     def encode(self, observation: Observation) -> Any:
         """The driver's structure code, for a neutral pose made by hand:
         `avatar.use_neutral(generator.neutral(codes))`."""
-        with self._lowered():
-            return self.generator.encode_structure(self._upload(observation))
+        with lowered(self.device.type, self.half):
+            return self.generator.encode_structure(self._uploaded(observation))
+
+    @property
+    def captured(self) -> tuple[int, ...]:
+        """Sizes of the batches that graphs draw; none where there are no graphs."""
+        return () if self._ladder is None else self._ladder.sizes
+
+    @torch.inference_mode()
+    def capture(self, portrait: Portrait) -> None:
+        """Make the graphs, where the device has any. It takes seconds, and the first frame needs them made.
+        portrait: any. The log is told of sizes that the memory does not reach for, and of a device that can't
+        at all: it then draws without."""
+        if not self._buckets:
+            return
+        sessions = self._places(portrait)
+        with self._lock:
+            self._record(sessions)
 
     def render(self, avatar: Avatar, observation: Observation, time_s: float) -> Rendered:
         """The avatar's frame for one observation (batch 1, on the CPU). time_s: the frame's time, which never
-        runs backwards."""
-        return self.render_batch([Request(avatar, observation, time_s)])[0]
+        runs backwards. Raises NotFinite where a network gave what is no number, and what it raises."""
+        (found,) = self.finish(self.begin([Request(avatar, observation, time_s)]))
+        if isinstance(found, Exception):
+            raise found
+        return found
 
     @torch.inference_mode()
-    def render_batch(self, requests: Sequence[Request]) -> list[Rendered]:
-        """One frame of each of several avatars, in the order of the requests. Raises NotFinite where a
-        network gave what is no number for any of them; what was shown before is then still what is held."""
-        slots = [self._settle(request.avatar) for request in requests]
-        # In the order of their slots the portraits' codes lie next to each other, and need not be copied.
-        order = sorted(range(len(requests)), key=slots.__getitem__)
-        rows = [requests[index] for index in order]
-        faces = [bool(row.observation.valid[0]) for row in rows]
-        appearance = self._slots.read(sorted(slots))
+    def begin(self, requests: Sequence[Request]) -> Begun:
+        """Have one frame of each of several avatars drawn. With graphs this returns before they are; of two
+        batches that have begun, the first is finished before the third begins."""
+        rows = []
+        for request in requests:
+            slot, portrait = self._settle(request.avatar)
+            cue = request.avatar.cue(bool(request.observation.valid[0]), request.time_s)
+            rows.append(_Row(request, portrait, slot, cue))
+        order = sorted(range(len(rows)), key=lambda index: rows[index].slot)
+        batch = Begun([rows[index] for index in order], order, self._clock())
+        with self._lock:
+            if self._ladder is not None and len(rows) <= self._ladder.most:
+                try:
+                    return self._started(batch)
+                except RuntimeError as error:
+                    _tell(error)
+        return batch._replace(drawn=tuple(self._drawn(batch.rows)))
+
+    @torch.inference_mode()
+    def finish(self, batch: Begun) -> list[Rendered | Exception]:
+        """The frames of a batch in the order of its requests: each drawn, or why it was not, NotFinite where
+        a network gave what is no number. What was shown before such a frame is then still what is held."""
+        drawn = self._landed(batch)
+        found: list[Rendered | Exception] = list(drawn)
+        for place, one in zip(batch.order, drawn, strict=True):
+            found[place] = one
+        return found
+
+    def _places(self, portrait: Portrait) -> Slots[Kept]:
+        """The memory for all sessions. It is taken when the first portrait tells what a code is."""
+        if self._slots is None:
+            own, controls = portrait.appearance.structure, Avatar(portrait).controls
+            controls = map_code(lambda one: one.to(self.device), controls)
+            like = Kept(portrait.appearance, own, controls, own, own, *self._canvas_of(portrait))
+            self._slots = Slots(like, self._count)
+        return self._slots
+
+    def _canvas_of(self, portrait: Portrait) -> tuple[Tensor | None, Tensor | None]:
+        framing = portrait.framing
+        return (framing.base, framing.grid) if self._buckets else (None, None)
+
+    def _settle(self, avatar: Avatar) -> tuple[int, Portrait]:
+        """The avatar's slot, with all that belongs there, and the portrait that it has there."""
+        portrait, neutral, controls = avatar.portrait, avatar.neutral, avatar.controls
+        slots = self._places(portrait)
+        if avatar._slot is None:
+            avatar._slot = slots.take()
+            avatar._leave = weakref.finalize(avatar, slots.free, avatar._slot)
+        place, there = [avatar._slot], avatar._there or (None, None, None)
+        if there[0] is not portrait:
+            own = portrait.appearance.structure
+            base, grid = self._canvas_of(portrait)
+            slots.write(place, appearance=portrait.appearance, shown=own, held=own, base=base, grid=grid)
+            avatar.forget_pose()
+        if neutral is not None and there[1] is not neutral:
+            slots.write(place, neutral=neutral)
+        if there[2] is not controls:
+            slots.write(place, controls=controls)
+        avatar._there = (portrait, neutral, controls)
+        return avatar._slot, portrait
+
+    def _record(self, sessions: Slots[Kept]) -> None:
+        face = to_levels(example(self.generator.spec.driving))
+        pad = gather([(face, Cue(face=False, first=False, hold=False, ease=1.0))], self.generator.spec)
+
+        def blank(size: int) -> Ticket:
+            place = torch.tensor([sessions.spare])
+            return map_code(
+                lambda one: one.repeat(size, *[1] * (one.ndim - 1)).to(self.device), Ticket(place, pad)
+            )
+
+        self._ladder = None  # gives the memory of graphs before back
+        self._captured = sessions.codes
+        try:
+            ladder = Ladder(self._drawing.step(sessions.codes), blank, self._buckets, self._cuda)
+        except RuntimeError as error:
+            log.warning("frames are drawn without graphs, which takes longer: %s", _first_line(error))
+        else:
+            self._ladder = ladder if ladder.sizes else None
+
+    def _started(self, batch: Begun) -> Begun:
+        """The batch as a graph draws it."""
+        sessions = self._slots
+        assert sessions is not None, "every row has settled"
+        if self._captured is not sessions.codes:  # there are more of them than was reckoned with
+            self._record(sessions)
+        ladder = self._ladder
+        if ladder is None or len(batch.rows) > ladder.most:
+            return batch._replace(drawn=tuple(self._drawn(batch.rows)))
+
+        def write(ticket: Ticket) -> None:
+            ticket.slots[: len(batch.rows)] = torch.tensor([row.slot for row in batch.rows])
+            seen = [(row.request.observation, row.cue) for row in batch.rows]
+            gather(seen, self.generator.spec, ticket.seen)
+
+        flight = ladder.start(len(batch.rows), write)
+        # Copies: the next batch but one may be drawn where these are.
+        codes = {
+            index: map_code(torch.clone, _row_of(flight.kept.structure, index))
+            for index, row in enumerate(batch.rows)
+            if row.rests
+        }
+        return batch._replace(flight=flight, codes=codes)
+
+    def _landed(self, batch: Begun) -> Sequence[Rendered | Exception]:
+        """Each row's frame."""
+        if batch.flight is None:
+            return batch.drawn
+        try:
+            batch.flight.wait()
+        except RuntimeError as error:
+            _tell(error)
+            return self._drawn(batch.rows)
+        out = batch.flight.out
+        fit, sane = out.fit.tolist(), out.sane.tolist()
+        for index, code in batch.codes.items():
+            if sane[index]:
+                self._rest(batch.rows[index], code)
+        pictures = out.planes.numpy()
+        stages_ms = {"graph": 1e3 * (self._clock() - batch.started)}
+        return [
+            Rendered(pictures[index].copy(), row.cue.face, stages_ms, len(batch.rows))
+            if fit[index]
+            else NotFinite(NOT_FINITE)
+            for index, row in enumerate(batch.rows)
+        ]
+
+    def _drawn(self, rows: Sequence[_Row]) -> list[Rendered | Exception]:
+        """Each row's frame, without graphs: together, or, where that fails, one by one, since one bad frame
+        must not cost the others theirs."""
+        try:
+            return self._together(rows)
+        except Exception as error:
+            if len(rows) == 1:
+                return [error]
+            return [self._drawn([row])[0] for row in rows]
+
+    def _together(self, rows: Sequence[_Row]) -> list[Rendered | Exception]:
+        sessions, drawing, places = self._slots, self._drawing, [row.slot for row in rows]
+        assert sessions is not None, "every row has settled"
         marks = [self._clock()]
-        codes = self._codes(rows, faces)
+        kept = sessions.read(places)
+        seen = gather([(row.request.observation, row.cue) for row in rows])
+        seen = map_code(lambda one: one.to(self.device, non_blocking=True), seen)
+        structure = drawing.encode(seen) if any(row.cue.face for row in rows) else None
         marks.append(self._clock())
-        codes = self._moved(rows, faces, appearance, codes)
+        easing = any(row.cue.ease < 1 for row in rows)
+        shown, held = drawing.move(kept, seen, structure, easing)
         marks.append(self._clock())
-        with self._lowered():
-            rgb, alpha = self.generator.decode(appearance, _joined(codes))
-        # One number that is none makes the sum none; to look at each takes 2.6 ms, the sum 0.1.
-        if not bool(torch.isfinite(rgb.sum())):
-            raise NotFinite("a frame was not drawn: the network gave what is no number")
-        for row, code in zip(rows, codes, strict=True):
-            row.avatar._shown = code
+        rgb, alpha = drawing.decode(kept, shown)
+        fit = are_numbers((rgb, shown))
+        sessions.write(places, shown=choose(fit, shown, kept.shown))
+        if easing:
+            sessions.write(places, held=held)
+        fits: list[bool] = fit.tolist()
+        if structure is not None and any(row.rests for row in rows):
+            for index, (row, sane) in enumerate(zip(rows, are_numbers(structure).tolist(), strict=True)):
+                if row.rests and sane:
+                    self._rest(row, _row_of(structure, index))
         marks.append(self._clock())
         pictures = [
-            _portrait(row).framing.composite(rgb[index : index + 1], alpha[index : index + 1])
+            row.portrait.framing.composite(rgb[index : index + 1], alpha[index : index + 1])
+            if fits[index]
+            else None
             for index, row in enumerate(rows)
         ]
         marks.append(self._clock())
         names = ("structure", "transfer", "decode", "composite")
         stages_ms = {name: 1e3 * (b - a) for name, a, b in zip(names, marks, marks[1:], strict=False)}
-        rendered = [
-            Rendered(picture, face, stages_ms, len(rows))
-            for picture, face in zip(pictures, faces, strict=True)
+        return [
+            NotFinite(NOT_FINITE)
+            if picture is None
+            else Rendered(picture, row.cue.face, stages_ms, len(rows))
+            for row, picture in zip(rows, pictures, strict=True)
         ]
-        return [rendered[order.index(index)] for index in range(len(rows))]
 
-    def _settle(self, avatar: Avatar) -> int:
-        """The avatar's slot, its portrait's code in it."""
-        if avatar._slot is None:
-            avatar._slot = self._slots.take()
-            avatar._leave = weakref.finalize(avatar, self._slots.free, avatar._slot)
-        portrait = avatar.portrait
-        if avatar._shown_for is not portrait:
-            self._slots.write(avatar._slot, portrait.appearance)
-            avatar._shown, avatar._shown_for, avatar._held = portrait.appearance.structure, portrait, None
-        return avatar._slot
+    def _rest(self, row: _Row, code: Any) -> None:
+        row.request.avatar.rest(code, row.request.time_s, self.generator.neutral)
 
-    def _codes(self, rows: Sequence[Request], faces: Sequence[bool]) -> list[Any]:
-        """The driver's code of each row in which there is a face, and None of the others."""
-        seen = [row for row, face in zip(rows, faces, strict=True) if face]
-        if not seen:
-            return [None] * len(rows)
-        codes = iter(_rows(self.encode(_joined([row.observation for row in seen])), len(seen)))
-        found = [next(codes) if face else None for face in faces]
-        for row, code in zip(rows, found, strict=True):
-            if code is not None:
-                self._calibrate(row.avatar, code, row.time_s)
-        return found
-
-    def _moved(
-        self, rows: Sequence[Request], faces: Sequence[bool], appearance: Any, codes: Sequence[Any]
-    ) -> list[Any]:
-        """What each row shows: the driver's motion in the source's terms, or the source's own pose without a
-        face; eased."""
-        seen = [index for index, face in enumerate(faces) if face]
-        found = [_portrait(row).appearance.structure for row in rows]
-        if seen:
-            if any(rows[index].avatar.neutral is None for index in seen):
-                raise NotFinite("a driver's rest is not known yet: the network gave what is no number")
-            # Codes that are not moved are left out, which takes the others' portraits out of the whole.
-            own = appearance if len(seen) == len(rows) else _joined([_row(appearance, at) for at in seen])
-            moved = self.generator.transfer(
-                _joined([codes[index] for index in seen]),
-                _joined([rows[index].avatar.neutral for index in seen]),
-                own,
-                _joined([rows[index].avatar.controls for index in seen]),
-            )
-            for index, code in zip(seen, _rows(moved, len(seen)), strict=True):
-                found[index] = code
-        for index, (row, face) in enumerate(zip(rows, faces, strict=True)):
-            found[index] = self._eased(row.avatar, found[index], face, row.time_s)
-        return found
-
-    def _calibrate(self, avatar: Avatar, structure: Any, time_s: float) -> None:
-        """Collect the driver's rest. The very first neutral is the centre of what there is so far; a later
-        one replaces the old one once its half second is over."""
-        if avatar.calibrating and not _finite(structure):
-            return
-        if avatar._asked:
-            avatar._rest, avatar._rest_since = [], time_s
-            avatar._asked = False  # after the list is there: between the two no calibration would seem to be
-        if avatar._rest is None:
-            return
-        avatar._rest.append(structure)
-        over = time_s - avatar._rest_since >= CALIBRATION_S
-        if over or avatar._provisional:
-            avatar.neutral = self.generator.neutral(avatar._rest)
-        if over:
-            avatar._rest, avatar._provisional = None, False
-
-    def _eased(self, avatar: Avatar, structure: Any, face: bool, time_s: float) -> Any:
-        """Hold the last pose when the face is lost, ease to the source's own within `EASE_S`, and back when
-        it returns."""
-        if face != avatar._face:
-            if avatar._face is not None:
-                avatar._held, avatar._held_since = avatar._shown, time_s
-            avatar._face = face
-        if avatar._held is None or avatar._held_since is None:
-            return structure
-        passed = (time_s - avatar._held_since) / (RETURN_S if face else EASE_S)
-        if passed >= 1:
-            avatar._held = None
-            return structure
-        smooth = torch.full((1,), passed * passed * (3 - 2 * passed), device=self.device)
-        return self.generator.blend(avatar._held, structure, smooth)
-
-    def _lowered(self) -> AbstractContextManager[object]:
-        return lowered(self.device.type, self.half)
-
-    def _upload(self, observation: Observation) -> Observation:
-        return map_code(lambda tensor: tensor.to(self.device, non_blocking=True), observation)
+    def _uploaded(self, observation: Observation) -> Observation:
+        there = map_code(lambda tensor: tensor.to(self.device, non_blocking=True), observation)
+        return to_unit(there)
 
 
-def _row(codes: T, index: int) -> T:
+def _row_of(codes: T, index: int) -> T:
     """One of a batch, as a batch of one."""
     return map_code(lambda tensor: tensor[index : index + 1], codes)
 
 
-def _rows(codes: T, count: int) -> list[T]:
-    return [codes] if count == 1 else [_row(codes, index) for index in range(count)]
+def _tell(error: RuntimeError) -> None:
+    log.warning("a graph failed, and its frames are drawn once more without: %s", _first_line(error))
 
 
-def _joined(codes: Sequence[T]) -> T:
-    return codes[0] if len(codes) == 1 else cat_codes(codes)
-
-
-def _portrait(request: Request) -> Portrait:
-    """The one that is drawn; by now the avatar may have been given another."""
-    portrait = request.avatar._shown_for
-    assert portrait is not None
-    return portrait
-
-
-def _finite(code: Any) -> bool:
-    return all(
-        _finite(part) if isinstance(part, tuple) else bool(torch.isfinite(part).all())
-        for part in code
-        if part is not None
-    )
-
-
-class NotFinite(RuntimeError):
-    """A network gave NaN or infinite numbers."""
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

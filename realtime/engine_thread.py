@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from models.contract import Observation
+from realtime.avatar import Avatar
 from realtime.batching import Batch, Batcher
-from realtime.engine import Avatar, Engine, Rendered, Request
+from realtime.engine import Begun, Engine, Rendered, Request
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +26,13 @@ class Late(Exception):
 class _Job:
     request: Request
     future: "Future[Rendered]"
+
+
+class _Work(NamedTuple):
+    """Frames that are being drawn."""
+
+    jobs: list[_Job]
+    begun: Begun
 
 
 class EngineThread:
@@ -97,15 +106,37 @@ class EngineThread:
             self.on_death()
 
     def _run(self) -> None:
-        while (batch := self._next()) is not None:
-            for job in batch.late:
-                if job.future.set_running_or_notify_cancel():
-                    job.future.set_exception(Late())
-            self._render([job for job in batch.frames if job.future.set_running_or_notify_cancel()])
-            del batch  # or an ended session's avatar would stay until another asks for a frame
+        """While one batch is drawn on the device, the next one may begin; then the first is waited for."""
+        work: _Work | None = None
+        while (batch := self._next(wait=work is None)) is not None:
+            before, work = work, self._begun(batch)
+            if before is not None:
+                self._deliver(before)
+            if work is not None and work.begun.over:
+                self._deliver(work)
+                work = None
+            del batch, before  # or an ended session's avatar would stay until another asks for a frame
+        if work is not None:
+            self._deliver(work)
 
-    def _next(self) -> "Batch[_Job] | None":
-        """The next frames to draw, once there are some; None when it is time to end."""
+    def _begun(self, batch: Batch[_Job]) -> _Work | None:
+        """The batch under way; None where nothing is to be waited for."""
+        for job in batch.late:
+            if job.future.set_running_or_notify_cancel():
+                job.future.set_exception(Late())
+        jobs = [job for job in batch.frames if job.future.set_running_or_notify_cancel()]
+        if not jobs:
+            return None
+        try:
+            return _Work(jobs, self._engine.begin([job.request for job in jobs]))
+        except Exception as error:  # a bad frame must not end every session: theirs hear of it
+            for job in jobs:
+                job.future.set_exception(error)
+            return None
+
+    def _next(self, wait: bool) -> Batch[_Job] | None:
+        """The next frames to draw, once there are some; None when it is time to end. wait: for them, or else
+        give none."""
         with self._ready:
             while not self._stopping:
                 while self._left:
@@ -113,20 +144,15 @@ class EngineThread:
                 wait_s = self._batcher.wait_s(self._clock())
                 if wait_s == 0:
                     return self._batcher.take(self._clock())
+                if not wait:
+                    return Batch([], [])
                 self._ready.wait(wait_s)
         return None
 
-    def _render(self, jobs: "list[_Job]") -> None:
-        if not jobs:
-            return
-        try:
-            found = self._engine.render_batch([job.request for job in jobs])
-        except Exception as error:  # one bad frame must not end every session: its own session hears of it
-            if len(jobs) > 1:
-                for job in jobs:
-                    self._render([job])
+    def _deliver(self, work: _Work) -> None:
+        """Wait until a batch is drawn, and hand it out."""
+        for job, found in zip(work.jobs, self._engine.finish(work.begun), strict=True):
+            if isinstance(found, Exception):
+                job.future.set_exception(found)
             else:
-                jobs[0].future.set_exception(error)
-            return
-        for job, rendered in zip(jobs, found, strict=True):
-            job.future.set_result(rendered)
+                job.future.set_result(found)

@@ -2,6 +2,7 @@
 blend."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -79,29 +80,41 @@ class Framing:
         local[:, 2] += to_crop[:2, :2] @ low
         region_size = (int(high[1] - low[1]), int(high[0] - low[0]))
         straight = region_size == (crop, crop) and np.abs(local - np.eye(3)[:2]).max() < 1e-6
-        self.grid = None if straight else _grid(local, region_size, (crop, crop)).to(device)
+        self._grid = None if straight else _grid(local, region_size, (crop, crop)).to(device)
+        self._to_crop, self._crop = to_crop[:2], crop
+        self._is_crop = canvas is not None and canvas.width == canvas.height == crop
+
+    @cached_property
+    def grid(self) -> Tensor | None:
+        """From the whole canvas to the crop, 1×H×W×2 as grid_sample takes it; None where the one is the
+        other, for every portrait."""
+        if self._is_crop:
+            return None
+        size = (self.base.shape[2], self.base.shape[3])
+        return _grid(self._to_crop, size, (self._crop, self._crop)).to(self.base.device)
 
     def composite(self, rgb: Tensor, alpha: Tensor) -> Picture:
         """The canvas, H×W×3 uint8, on the host. rgb: 1×3×crop×crop in [0, 1]; alpha: 1×1×crop×crop."""
-        if self.grid is not None:
-            both = F.grid_sample(
-                torch.cat((rgb, alpha), 1), self.grid, align_corners=False, padding_mode="zeros"
-            )
-            # Beyond the crop's edge both fade together: dividing gives the colour back, so that no dark rim
-            # shows.
-            inside = F.grid_sample(
-                torch.ones_like(alpha), self.grid, align_corners=False, padding_mode="zeros"
-            )
-            rgb, alpha = both[:, :3] / inside.clamp_min(1e-3), both[:, 3:]
         rows, columns = self.region
-        base = self.base[:, :, rows, columns]
-        part = torch.lerp(base, rgb, alpha)
+        part = laid_over(self.base[:, :, rows, columns], self._grid, rgb, alpha)
         if part.shape == self.base.shape:
             whole = part
         else:
             whole = self.base.clone()
             whole[:, :, rows, columns] = part
         return _levels(whole[0])
+
+
+def laid_over(base: Tensor, grid: Tensor | None, rgb: Tensor, alpha: Tensor) -> Tensor:
+    """B×3×H×W: `base` with crops over it. grid: B×H×W×2, from there to the crops; None where each covers all
+    of it, pixel by pixel. rgb: B×3×h×w in [0, 1]; alpha: B×1×h×w."""
+    if grid is not None:
+        both = F.grid_sample(torch.cat((rgb, alpha), 1), grid, align_corners=False, padding_mode="zeros")
+        # Beyond the crop's edge both fade together: dividing gives the colour back, so that no dark rim
+        # shows.
+        inside = F.grid_sample(torch.ones_like(alpha), grid, align_corners=False, padding_mode="zeros")
+        rgb, alpha = both[:, :3] / inside.clamp_min(1e-3), both[:, 3:]
+    return torch.lerp(base, rgb, alpha)
 
 
 def _levels(planes: Tensor) -> Picture:

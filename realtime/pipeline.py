@@ -14,7 +14,7 @@ import numpy.typing as npt
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 from models.contract import Observation
-from realtime.engine import Avatar
+from realtime.avatar import Avatar
 from realtime.engine_thread import EngineThread, Late
 from realtime.mailbox import Mailbox, MailboxClosed
 from realtime.stamp import cut_strip, draw_strip

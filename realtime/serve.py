@@ -27,12 +27,13 @@ from aiohttp import web
 
 from realtime import __version__, _aiortc_compat
 from realtime.app import make_app
+from realtime.avatar import Avatar, Picture, Portrait
 from realtime.batching import Batcher
 from realtime.command_line import fail, native_messages_muted, parse
 from realtime.config import MAX_UPLOAD, Settings
 from realtime.controls import ControlPanel
 from realtime.devices import choose_device, choose_half, use_threads
-from realtime.engine import Avatar, Engine, Picture, Portrait
+from realtime.engine import Engine
 from realtime.engine_thread import EngineThread
 from realtime.generators import make_generator, name_of
 from realtime.pictures import load_picture

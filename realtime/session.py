@@ -11,9 +11,10 @@ from typing import Any
 
 from aiortc import RTCConfiguration, RTCDataChannel, RTCIceCandidate, RTCIceServer, RTCPeerConnection
 
+from realtime.avatar import Avatar, Portrait
 from realtime.channel import LABEL, ControlChannel
 from realtime.controls import ControlPanel
-from realtime.engine import Avatar, Engine, Portrait
+from realtime.engine import Engine
 from realtime.engine_thread import EngineThread
 from realtime.negotiation import answer, check_candidates
 from realtime.pictures import load_picture

@@ -12,8 +12,10 @@ from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from torch import Tensor
 
 from models.contract import Controls, CropRule, Observation, Reenactor, Spec
+from models.observation import to_unit
 from models.registry import register
-from realtime.engine import Engine, Picture, Portrait
+from realtime.avatar import Picture, Portrait
+from realtime.engine import Engine
 from realtime.framing import Framing
 
 SIZE = 64  # side of the fake generator's crops, pixels
@@ -80,7 +82,7 @@ class Flat(Reenactor[FlatAppearance, FlatStructure]):
 
 def flat_observation(picture: Picture, valid: bool = True) -> Observation:
     """What the fake tracker sees of a picture: its mean colour."""
-    mean = torch.from_numpy(picture.mean((0, 1)).astype(np.float32)) / 255
+    mean = torch.from_numpy(picture.mean((0, 1)).round().astype(np.uint8))
     return Observation(
         image=mean[None, :, None, None].expand(1, 3, SIZE, SIZE).contiguous(),
         points=torch.full((1, 478, 3), 0.5),
@@ -98,7 +100,7 @@ class FlatEngine(Engine):
         if picture.mean() < DARK:
             raise ValueError("no face found in the source picture")
         source = flat_observation(picture)
-        appearance = self.generator.encode_appearance([source])
+        appearance = self.generator.encode_appearance([to_unit(source)])
         to_frame = source.to_frame[0].numpy().astype(np.float64)
         warnings = (SEVERAL,) if _halves_differ(picture) else ()
         return Portrait(appearance, Framing(picture, to_frame, SIZE, self.canvas), warnings)

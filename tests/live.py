@@ -17,8 +17,8 @@ from aiortc.mediastreams import AudioStreamTrack, MediaStreamError, MediaStreamT
 
 from realtime import _aiortc_compat
 from realtime.app import make_app
+from realtime.avatar import Picture
 from realtime.config import Settings
-from realtime.engine import Picture
 from realtime.roster import Roster
 from realtime.serve import make_services
 from realtime.session import Session, State

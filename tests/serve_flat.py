@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from realtime.command_line import parse
 from realtime.config import Settings
-from realtime.engine import Rendered, Request
+from realtime.engine import Begun, Request
 from realtime.serve import bind, run, serve
 from tests.fakes import Flat, FlatEngine, FlatTracker, flat_picture
 from tests.live import PORTRAIT
@@ -19,13 +19,13 @@ FAULTY = 200  # one of that level, or above, can't be drawn
 
 
 class Mortal(FlatEngine):
-    def render_batch(self, requests: Sequence[Request]) -> list[Rendered]:
-        level = max(float(request.observation.image.mean()) * 255 for request in requests)
+    def begin(self, requests: Sequence[Request]) -> Begun:
+        level = max(int(request.observation.image.max()) for request in requests)
         if level >= FATAL:
             raise SystemExit("whatever it was")
         if level >= FAULTY:
             raise RuntimeError("the device has hiccups")
-        return super().render_batch(requests)
+        return super().begin(requests)
 
 
 if __name__ == "__main__":

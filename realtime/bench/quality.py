@@ -40,6 +40,7 @@ from rich.table import Table
 
 from models.contract import Controls, Observation
 from realtime.animate import Animation
+from realtime.avatar import Avatar, Portrait
 from realtime.bench.clips import Clip, around_first_face, read_clip, write_clip
 from realtime.bench.fidelity import Fidelity, fidelity
 from realtime.bench.files import through_files
@@ -49,7 +50,7 @@ from realtime.bench.pairs import GOALS, JITTER_GOAL, compare, summary
 from realtime.bench.sheet import contact_sheet, evenly
 from realtime.config import DriverPixels, controls_of
 from realtime.devices import Device
-from realtime.engine import Avatar, Engine, Portrait
+from realtime.engine import Engine
 from realtime.framing import Canvas
 from realtime.generators import make_generator, name_of
 from realtime.pictures import load_picture

@@ -6,7 +6,9 @@ import torch
 from models.contract import CropRule, Observation
 from models.describe import FACE, FRAME, example, mean_face
 from models.face_geometry import Array
-from realtime.engine import Engine, Picture, Portrait
+from models.observation import to_levels
+from realtime.avatar import Picture, Portrait
+from realtime.engine import Engine
 
 FRAMES = 60  # after which the motion begins anew
 TURN = np.radians(15)  # the head, to each side; half as much up and down
@@ -28,11 +30,11 @@ def moving_face(frame: int) -> Array:
 
 
 def recording(rule: CropRule) -> list[Observation]:
-    """All frames as a generator sees them (batch 1, on the CPU). No picture is like another."""
+    """All frames as a tracker hands them on (batch 1, on the CPU). No picture is like another."""
     frames = []
     for frame in range(FRAMES):
         seen = example(rule, moving_face(frame))
-        frames.append(seen._replace(image=torch.roll(seen.image, frame, 3)))
+        frames.append(to_levels(seen._replace(image=torch.roll(seen.image, frame, 3))))
     return frames
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from models import registry, weights
 from models.contract import Observation
+from realtime.avatar import Avatar, Portrait
 from realtime.batching import Batcher
 from realtime.bench.costs import Failure, in_own_process, in_words, peak_mb
 from realtime.bench.load import Load, carried, error_of, play, summed_up
@@ -25,7 +26,7 @@ from realtime.bench.networks import every
 from realtime.bench.recording import FRAMES, portrait, recording
 from realtime.bench.report import cut, machine, short, table, write
 from realtime.devices import Device, Precision, choose_device, choose_half, use_threads
-from realtime.engine import Avatar, Engine, Portrait, Rendered
+from realtime.engine import Engine, Rendered
 from realtime.engine_thread import EngineThread
 from realtime.framing import Canvas
 

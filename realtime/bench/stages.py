@@ -29,9 +29,10 @@ from rich.console import Console
 from rich.table import Table
 
 from realtime import _aiortc_compat
+from realtime.avatar import Avatar
 from realtime.bench.camera import fit, there_and_back
 from realtime.devices import Device, choose_device, use_threads
-from realtime.engine import Avatar, Engine
+from realtime.engine import Engine
 from realtime.footage import open_footage
 from realtime.framing import Canvas
 from realtime.generators import make_generator, name_of

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from models.contract import CropRule, Observation, cat_codes
 from models.face_geometry import EYE_LEFT, EYE_RIGHT, FACE_OVAL, IRIS_LEFT, IRIS_RIGHT, LIPS_INNER, LIPS_OUTER
-from models.observation import observe
+from models.observation import observe, to_unit
 from tests.material import track
 
 Colour = tuple[int, int, int]
@@ -86,7 +86,7 @@ def observed(looks: Looks, clip: str, rule: CropRule, poses: tuple[Pose, ...] = 
     """A batch: somebody with the face and in the pose of each of `poses`, in the rule's crop."""
     size = track(clip).size
     points = [turned(clip, pose) for pose in poses]
-    return cat_codes([observe(draw(looks, at, size), at, rule) for at in points])
+    return cat_codes([to_unit(observe(draw(looks, at, size), at, rule)) for at in points])
 
 
 def psnr(a: Tensor, b: Tensor) -> Tensor:

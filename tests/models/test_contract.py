@@ -27,7 +27,7 @@ from models.imf.shape import Shape
 from models.landmark_gan import LandmarkGan
 from models.latent import Latent
 from models.liveportrait import LivePortrait
-from models.observation import observe
+from models.observation import observe, to_unit
 from models.portrait_face import portrait_face
 from models.warp import Warp
 from tests.models.little_portrait import LITTLE
@@ -132,10 +132,10 @@ def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
     for path in sorted(MEDIA.glob("*.jpg"))[:2]:
         picture = np.asarray(Image.open(path).convert("RGB"))
         sources.append(
-            observe(picture, portrait_face(picture).points, spec.source, person=person_mask(picture))
+            to_unit(observe(picture, portrait_face(picture).points, spec.source, person=person_mask(picture)))
         )
     with torch.inference_mode(), FaceTracker() as tracker:
-        driving = [observe(frame, tracker.track(frame), spec.driving) for frame in clip_frames()]
+        driving = [to_unit(observe(frame, tracker.track(frame), spec.driving)) for frame in clip_frames()]
         assert all(bool(frame.valid) for frame in driving)
         appearances = [generator.encode_appearance([source]) for source in sources]
         yield Scene(request.param, generator, sources, appearances, driving)

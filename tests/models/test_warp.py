@@ -16,7 +16,7 @@ from torch import Tensor
 from models.contract import Controls, Observation
 from models.face_geometry import LIPS_INNER, RIGID
 from models.face_tracker import FaceTracker, person_mask, settled_points
-from models.observation import observe
+from models.observation import observe, to_unit
 from models.portrait_face import portrait_face
 from models.warp import Warp
 from models.warp.codes import GRID, SIZE, Appearance, Structure
@@ -38,7 +38,7 @@ GOLDEN_PART = np.s_[128:400, 128:400]
 @cache
 def portrait(name: str) -> tuple[Observation, Appearance]:
     whole = clip()[0][0] if name == "driver" else picture(PORTRAITS[name])
-    source = observe(whole, portrait_face(whole).points, WARP.spec.source, person=person_mask(whole))
+    source = to_unit(observe(whole, portrait_face(whole).points, WARP.spec.source, person=person_mask(whole)))
     with torch.inference_mode():
         return source, WARP.encode_appearance([source])
 
@@ -55,7 +55,7 @@ def clip() -> tuple[list[Picture], list[npt.NDArray[np.float64]]]:
 
 def grey(points: npt.NDArray[np.float64], size: tuple[int, int]) -> Observation:
     """A driver of whom nothing but landmarks is known."""
-    return observe(np.full((size[1], size[0], 3), 128, np.uint8), points, WARP.spec.driving)
+    return to_unit(observe(np.full((size[1], size[0], 3), 128, np.uint8), points, WARP.spec.driving))
 
 
 def mouth_gap(points: Tensor) -> Tensor:
@@ -116,7 +116,10 @@ def test_the_drivers_colours_show_between_the_lips_alone(name: str, recoloured) 
     pictures, points = clip()
     frame = most_open()
     drivers = [
-        [WARP.encode_structure(observe(paint(pictures[i]), points[i], WARP.spec.driving)) for i in (0, frame)]
+        [
+            WARP.encode_structure(to_unit(observe(paint(pictures[i]), points[i], WARP.spec.driving)))
+            for i in (0, frame)
+        ]
         for paint in (lambda picture: picture, recoloured)
     ]
     # His neutral pose may be of the same colours, or of another light.
@@ -144,13 +147,13 @@ def test_shading_passes_nothing_fine() -> None:
     width = float(np.ptp(points[frame][:, 0]))
     columns = np.arange(pictures[frame].shape[1])
     with torch.inference_mode():
-        neutral = WARP.encode_structure(observe(pictures[0], points[0], WARP.spec.driving))
+        neutral = WARP.encode_structure(to_unit(observe(pictures[0], points[0], WARP.spec.driving)))
 
     def change(period: float) -> float:
         stripes = 0.8 + 0.1 * np.sin(2 * np.pi * columns / (period * width))[None, :, None]
         plain, striped = pictures[frame] * 0.8, pictures[frame] * stripes
         codes = [
-            WARP.encode_structure(observe(p, points[frame], WARP.spec.driving))
+            WARP.encode_structure(to_unit(observe(p, points[frame], WARP.spec.driving)))
             for p in (plain.astype(np.uint8), striped.astype(np.uint8))
         ]
         drawn = [draw("mona_lisa", code, neutral, mouth_pixels=0) for code in codes]
@@ -317,7 +320,7 @@ def test_a_neutral_taken_with_an_open_mouth_is_closed() -> None:
     frame = most_open()
     _, appearance = portrait("mona_lisa")
     with torch.inference_mode():
-        spoken = WARP.encode_structure(observe(pictures[frame], points[frame], WARP.spec.driving))
+        spoken = WARP.encode_structure(to_unit(observe(pictures[frame], points[frame], WARP.spec.driving)))
         neutral = WARP.neutral([spoken])
         assert float(mouth_gap(neutral.points)) < 0.02
         moved = WARP.transfer(spoken, neutral, appearance, Controls.default()).points

@@ -10,15 +10,8 @@ from torch import Tensor
 
 from models.contract import Controls, Observation, Reenactor
 from models.warp import Warp
-from realtime.engine import (
-    CALIBRATION_S,
-    EASE_S,
-    RETURN_S,
-    Avatar,
-    Engine,
-    NotFinite,
-    Request,
-)
+from realtime.avatar import CALIBRATION_S, EASE_S, RETURN_S, Avatar
+from realtime.engine import Engine, NotFinite, Rendered, Request
 from realtime.framing import Canvas
 from realtime.tracker import DriverTracker
 from tests.fakes import (
@@ -78,6 +71,21 @@ class Film:
         """The driver holds still for one calibration."""
         for _ in range(int(CALIBRATION_S * FPS) + 2):
             self.show(seen(level))
+
+
+def drawn(engine: Engine, requests: Sequence[Request]) -> list[Rendered]:
+    """All those frames, together. None may fail."""
+    found = engine.finish(engine.begin(requests))
+    for one in found:
+        if isinstance(one, Exception):
+            raise one
+    return [one for one in found if isinstance(one, Rendered)]
+
+
+def places(engine: Engine) -> int:
+    """How many avatars the engine has memory for."""
+    assert engine._slots is not None
+    return len(engine._slots)
 
 
 def level_of(structure: FlatStructure) -> int:
@@ -199,7 +207,7 @@ def test_a_batch_draws_what_each_would_have_alone() -> None:
         some = chance.sample(pairs, chance.randint(1, 5))
         frames = [seen(chance.randint(40, 200)) if chance.random() < 0.8 else UNSEEN for _ in some]
         requests = [Request(one, frame, step / FPS) for (one, _), frame in zip(some, frames, strict=True)]
-        found = together.render_batch(requests)
+        found = drawn(together, requests)
         expected = [
             alone.render(other, frame, step / FPS) for (_, other), frame in zip(some, frames, strict=True)
         ]
@@ -229,12 +237,11 @@ def test_ten_thousand_joins_leaves_and_new_portraits_misroute_nothing() -> None:
         if not some:
             continue
         drivers = [chance.randint(40, 200) for _ in some]
-        found = engine.render_batch(
-            [
-                Request(avatar, seen(driver), step / FPS)
-                for (avatar, _), driver in zip(some, drivers, strict=True)
-            ]
-        )
+        requests = [
+            Request(avatar, seen(driver), step / FPS)
+            for (avatar, _), driver in zip(some, drivers, strict=True)
+        ]
+        found = drawn(engine, requests)
         for rendered, (_, (level,)), driver in zip(found, some, drivers, strict=True):
             red, green, _ = rendered.picture.mean((0, 1))
             assert (red, green) == pytest.approx((level, driver), abs=1)
@@ -253,7 +260,7 @@ def test_a_network_draws_a_batch_as_it_does_alone(make: Callable[[], Reenactor])
             avatar.use_neutral(engine.generator.neutral([engine.encode(drivers[0])]))
         requests = [Request(avatar, seen, 1.0) for avatar, seen in zip(avatars, drivers, strict=True)]
         if batch:
-            return [one.picture for one in engine.render_batch(requests)]
+            return [one.picture for one in drawn(engine, requests)]
         return [engine.render(*request).picture for request in requests]
 
     with DriverTracker(generator.spec.driving) as tracker:
@@ -269,7 +276,7 @@ def test_an_avatar_that_nobody_holds_gives_its_place_back() -> None:
     for level in (60, 120):
         shown = engine.render(Avatar(engine.prepare(flat_picture(level))), seen(100), 0.0)
         assert round(shown.picture[..., 0].mean()) == level
-    assert len(engine._slots) == 1
+    assert places(engine) == 1
 
 
 class Ill(Flat):

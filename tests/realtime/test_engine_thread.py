@@ -2,17 +2,18 @@
 
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import pytest
 
-from models.contract import Controls
+from models.contract import Controls, Observation
+from realtime.avatar import Avatar
 from realtime.batching import ACTIVE_S, Batcher
-from realtime.engine import Avatar, NotFinite, Rendered, Request
+from realtime.engine import NotFinite
 from realtime.engine_thread import EngineThread, Late
-from tests.fakes import FakeClock, Flat, FlatEngine, flat_picture
+from tests.fakes import FakeClock, Flat, FlatEngine, FlatStructure, flat_picture
 from tests.live import PATIENCE_S
-from tests.realtime.test_engine import Ill, seen
+from tests.realtime.test_engine import Ill, places, seen
 
 
 @pytest.fixture
@@ -75,17 +76,18 @@ def test_sessions_that_come_together_are_drawn_together() -> None:
 
 
 def test_a_frame_that_breaks_a_batch_costs_its_own_session_only() -> None:
-    class Broken(FlatEngine):
-        def render_batch(self, requests: Sequence[Request]) -> list[Rendered]:
-            if any(request.time_s < 0 for request in requests):
+    class Broken(Flat):
+        def encode_structure(self, driving: Observation) -> FlatStructure:
+            if float(driving.image.max()) > 0.9:
                 raise RuntimeError("the device has hiccups")
-            return super().render_batch(requests)
+            return super().encode_structure(driving)
 
-    engine = Broken(Flat())
+    engine = FlatEngine(Broken())
     thread = EngineThread(engine)
     avatars = [Avatar(engine.prepare(flat_picture(level))) for level in (60, 120, 180)]
     waiting = [
-        thread.submit(avatar, seen(100), time_s) for avatar, time_s in zip(avatars, (0, -1, 0), strict=True)
+        thread.submit(avatar, seen(level), 0.0)
+        for avatar, level in zip(avatars, (100, 250, 100), strict=True)
     ]
     thread.start()
     with pytest.raises(RuntimeError, match="hiccups"):
@@ -120,7 +122,7 @@ def test_who_leaves_gives_his_place_to_the_next() -> None:
     other = Avatar(engine.prepare(flat_picture(60)))
     thread.submit(other, seen(100), 0.0).result(PATIENCE_S)
     thread.stop()
-    assert len(engine._slots) == 1
+    assert places(engine) == 1
 
 
 def test_a_picture_of_no_numbers_costs_nobody_else_a_frame() -> None:

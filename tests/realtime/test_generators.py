@@ -21,10 +21,11 @@ from models.registry import register
 from realtime import generators
 from realtime.animate import Animation, animate
 from realtime.animate import main as animate_main
+from realtime.avatar import Avatar
 from realtime.bench.__main__ import main as bench_main
 from realtime.config import Settings
 from realtime.devices import Precision, choose_half
-from realtime.engine import Avatar, Engine
+from realtime.engine import Engine
 from realtime.footage import open_footage
 from realtime.generators import TRIAL_S, frames_per_second, make_generator, name_of
 from realtime.pictures import load_picture

@@ -1,8 +1,6 @@
 """What is asked of a GPU, and in which order, by one that writes it down. `tests/models/test_cuda.py` asks
 real ones."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import pytest
@@ -10,6 +8,7 @@ import torch
 from torch import Tensor
 
 from realtime.graphs import WARM_UP, Captured
+from tests.recorder import Recorder
 
 
 class Code(NamedTuple):
@@ -17,67 +16,17 @@ class Code(NamedTuple):
     absent: Tensor | None = None
 
 
-class Recorder:
-    """In place of `torch.cuda`. What runs under `graph` runs again at each replay, as on a GPU: on the memory
-    that it found, into the memory that it took."""
-
-    def __init__(self) -> None:
-        self.log: list[str] = []
-        self.now = "usual"  # stream
-        self.work = lambda: None
-
-    def Stream(self) -> "Stream":
-        return Stream("side", self.log)
-
-    def current_stream(self) -> "Stream":
-        return Stream(self.now, self.log)
-
-    @contextmanager
-    def stream(self, stream: "Stream") -> Iterator[None]:
-        self.now, before = stream.name, self.now
-        yield
-        self.now = before
-
-    def synchronize(self) -> None:
-        self.log.append("synchronize")
-
-    def CUDAGraph(self) -> "Recorder":
-        return self
-
-    @contextmanager
-    def graph(self, graph: "Recorder") -> Iterator[None]:
-        assert graph is self
-        self.log.append("capture")
-        yield
-        self.log.append("captured")
-
-    def replay(self) -> None:
-        self.log.append("replay")
-        self.work()
-
-
-class Stream:
-    def __init__(self, name: str, log: list[str]) -> None:
-        self.name, self.log = name, log
-
-    def wait_stream(self, other: "Stream") -> None:
-        self.log.append(f"{self.name} waits for {other.name}")
-
-
 class Sum:
-    """a + 10 b, into the same memory at every run."""
+    """a + 10 b."""
 
     def __init__(self, cuda: Recorder) -> None:
         self.cuda = cuda
-        self.out = torch.zeros(3)
         self.read: list[tuple[int, ...]] = []  # where the inputs of each run lay
 
     def __call__(self, a: Code, b: Code) -> tuple[Tensor]:
-        self.cuda.log.append(f"run on {self.cuda.now}")
+        self.cuda.log.append(f"run on {self.cuda.current_stream().name}")
         self.read.append((a.values.data_ptr(), b.values.data_ptr()))
-        self.cuda.work = lambda: torch.add(a.values, b.values, alpha=10, out=self.out)
-        self.cuda.work()
-        return (self.out,)
+        return (a.values + 10 * b.values,)
 
 
 @pytest.fixture
@@ -92,12 +41,12 @@ def code(*values: float) -> Code:
 def test_it_is_warmed_up_on_a_side_stream_then_captured_then_replayed(cuda: Recorder) -> None:
     captured = Captured(Sum(cuda), code(1, 2, 3), code(0, 0, 1), cuda=cuda)
     assert cuda.log == [
-        "side waits for usual",
-        *["run on side"] * WARM_UP,
-        "usual waits for side",
+        "side 1 waits for usual",
+        *["run on side 1"] * WARM_UP,
+        "usual waits for side 1",
         "synchronize",
-        "capture",
-        "run on usual",
+        "capture on side 1 in None",
+        "run on side 1",
         "captured",
     ]
     cuda.log.clear()
@@ -115,10 +64,9 @@ def test_new_inputs_are_copied_before_a_replay_and_old_ones_stay(cuda: Recorder)
 
 
 def test_results_are_always_in_the_same_memory(cuda: Recorder) -> None:
-    function = Sum(cuda)
-    captured = Captured(function, code(1, 2, 3), code(0, 0, 1), cuda=cuda)
+    captured = Captured(Sum(cuda), code(1, 2, 3), code(0, 0, 1), cuda=cuda)
     first, second = captured(code(1, 1, 1)), captured(code(2, 2, 2))
-    assert first[0] is second[0] is function.out
+    assert first[0] is second[0] is captured.results[0]
 
 
 def test_inputs_have_memory_of_their_own_which_every_run_reads(cuda: Recorder) -> None:
@@ -143,3 +91,9 @@ def test_another_shape_is_refused(cuda: Recorder) -> None:
     captured = Captured(Sum(cuda), code(1, 2, 3), code(0, 0, 1), cuda=cuda)
     with pytest.raises(AssertionError, match="another shape"):
         captured(code(1))
+
+
+def test_what_waits_for_the_device_is_refused(cuda: Recorder) -> None:
+    """As a GPU refuses it; so the tests that record see it, too."""
+    with pytest.raises(RuntimeError, match="not permitted"):
+        Captured(lambda given: (given.values * float(given.values.max()),), code(1, 2), cuda=cuda)

@@ -9,8 +9,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from models.contract import Observation
+from realtime.avatar import Avatar, Picture
 from realtime.batching import Batcher
-from realtime.engine import Avatar, Picture, Rendered, Request
+from realtime.engine import Begun, Request
 from realtime.engine_thread import EngineThread
 from realtime.pipeline import MAX_PIXELS, Pipeline
 from realtime.stats import Figures, Metrics
@@ -47,10 +48,10 @@ class FaultyEngine(FlatEngine):
         super().__init__(Flat())
         self.broken = False
 
-    def render_batch(self, requests: Sequence[Request]) -> list[Rendered]:
+    def begin(self, requests: Sequence[Request]) -> Begun:
         if self.broken:
             raise RuntimeError("the device has hiccups")
-        return super().render_batch(requests)
+        return super().begin(requests)
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ import pytest
 from aiortc import RTCPeerConnection
 
 from realtime.channel import FLUSH_S
-from realtime.engine import Engine, NotFinite, Rendered, Request
+from realtime.engine import Begun, Engine, NotFinite, Request
 from realtime.session import CLOSING_TEXTS, SILENCE_S, TICK_S, Session, State
 from tests.fakes import CLOCK_RATE, DARK, Flat, FlatEngine, flat_picture
 from tests.live import PATIENCE_S, PORTRAIT, Peer, Server, connected, peer_of, running_server, until
@@ -37,12 +37,12 @@ class GatedEngine(FlatEngine):
         self.open = False
         self.times_s: list[float] = []
 
-    def render_batch(self, requests: Sequence[Request]) -> list[Rendered]:
+    def begin(self, requests: Sequence[Request]) -> Begun:
         self.times_s += [request.time_s for request in requests]
         self.entered.release()
         if not self.open:
             assert self.gate.acquire(timeout=20)
-        return super().render_batch(requests)
+        return super().begin(requests)
 
 
 async def absolute(peer: Peer, server: Server) -> None:
@@ -141,13 +141,13 @@ async def test_a_frame_that_breaks_the_engine_is_skipped(monkeypatch: pytest.Mon
     async with running_server() as server, connected(server) as peer:
         await peer.drive(flat_picture(120))
         session = server.session(peer)
-        render = server.engine.render_batch
+        render = server.engine.begin
 
-        def broken_once(*arguments: object) -> list[Rendered]:
-            monkeypatch.setattr(server.engine, "render_batch", render)
+        def broken_once(*arguments: object) -> Begun:
+            monkeypatch.setattr(server.engine, "begin", render)
             raise RuntimeError("the device has hiccups")
 
-        monkeypatch.setattr(server.engine, "render_batch", broken_once)
+        monkeypatch.setattr(server.engine, "begin", broken_once)
         peer.camera.push(flat_picture(120))
         await until(lambda: session.figures.counts["skipped"] == 1)
         await peer.drive(flat_picture(120))
@@ -161,11 +161,11 @@ async def test_the_peer_hears_once_that_frames_cannot_be_drawn_and_once_that_the
         await peer.drive(flat_picture(120))
         session = server.session(peer)
 
-        def broken(*arguments: object) -> list[Rendered]:
+        def broken(*arguments: object) -> Begun:
             raise NotFinite("what is no number")
 
         with monkeypatch.context() as patch:
-            patch.setattr(server.engine, "render_batch", broken)
+            patch.setattr(server.engine, "begin", broken)
             for count in (1, 2, 3):
                 peer.camera.push(flat_picture(120))
                 await until(lambda n=count: session.figures.counts["skipped"] == n)
@@ -190,7 +190,7 @@ async def test_a_channel_that_opens_late_hears_that_frames_cannot_be_drawn(
     async with running_server() as server, connected(server, channel=False, prepare=other_channel) as peer:
         session = server.session(peer)
         with monkeypatch.context() as patch:
-            patch.setattr(server.engine, "render_batch", lambda requests: 1 / 0)
+            patch.setattr(server.engine, "begin", lambda requests: 1 / 0)
             peer.camera.push(flat_picture(120))
             await until(lambda: session.figures.counts["skipped"] == 1)
         peer.listen(peer.pc.createDataChannel("control"))
@@ -495,7 +495,7 @@ async def test_a_jump_between_states_that_do_not_follow_is_a_bug() -> None:
 
 def test_the_engine_of_these_tests_is_the_real_one() -> None:
     assert issubclass(FlatEngine, Engine)
-    assert FlatEngine.render_batch is Engine.render_batch
+    assert FlatEngine.begin is Engine.begin
 
 
 async def test_sessions_leave_no_task_thread_or_slot_behind() -> None:

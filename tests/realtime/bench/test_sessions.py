@@ -137,7 +137,7 @@ def test_an_engine_that_breaks_down_later_is_heard_of(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("frames", [0, 4])
 def test_an_engine_that_dies_is_not_waited_for(frames: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """With its first frame, or later."""
-    render = Engine.render_batch
+    render = Engine.begin
     drawn = []
 
     def die(*given: Any) -> Any:
@@ -146,7 +146,7 @@ def test_an_engine_that_dies_is_not_waited_for(frames: int, monkeypatch: pytest.
         drawn.append(given)
         return render(*given)
 
-    monkeypatch.setattr(Engine, "render_batch", die)
+    monkeypatch.setattr(Engine, "begin", die)
     why = Failure("failed", "RuntimeError: the engine's thread has died")
     assert attempt(Trial(SHORT, "tiny", "cpu")) == ([], why)
 
