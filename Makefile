@@ -1,5 +1,5 @@
 # serve, test, test-all, test-gpu, check, bench, bench-gpu. The first one that is run makes .venv and installs into it;
-# but for bench-gpu, which takes the Python that is there: PYTHON=…, else python3.
+# but for bench-gpu and test-gpu, which take the Python that is there: PYTHON=…, else python3.
 
 SOURCE ?= examples/mona_lisa.jpg
 ARGS ?=
@@ -25,8 +25,9 @@ test: $(DEV_STAMP)
 test-all: $(DEV_STAMP)
 	$(BIN)/python -m pytest -m "not gpu" $(ARGS)
 
-test-gpu: $(DEV_STAMP)
-	$(BIN)/python -m pytest -m gpu $(ARGS)
+# What pytest-asyncio is told is news to a Python without it.
+test-gpu:
+	$(or $(PYTHON),python3) -m pytest tests/gpu -m gpu -W default::pytest.PytestConfigWarning $(ARGS)
 
 check: $(DEV_STAMP)
 	$(BIN)/ruff check .

@@ -1,117 +1,16 @@
 """Stand-ins for the slow parts, whose output tells which input it was made from."""
 
 import asyncio
-from collections.abc import Sequence
 from fractions import Fraction
-from typing import NamedTuple
 
 import av
-import numpy as np
-import torch
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
-from torch import Tensor
 
-from models.contract import Controls, CropRule, Observation, Reenactor, Spec
-from models.observation import to_unit
-from models.registry import register
-from realtime.avatar import Picture, Portrait
-from realtime.engine import Engine
-from realtime.framing import Framing
+from models.contract import Observation
+from realtime.avatar import Picture
+from tests.flat import DARK, flat_observation
 
-SIZE = 64  # side of the fake generator's crops, pixels
-DARK = 8  # a picture of a lower mean level shows no face
-SEVERAL = "there are 2 faces in the source picture: the largest is taken"
 CLOCK_RATE = 90000  # of RTP video
-
-
-class FlatStructure(NamedTuple):
-    """How bright a picture is."""
-
-    level: Tensor  # B×1 in [0, 1]
-
-
-class FlatAppearance(NamedTuple):
-    """Which portrait this is: its brightness, and its mean red as an identity."""
-
-    structure: FlatStructure
-    red: Tensor  # B×1 in [0, 1]
-
-
-@register
-class Flat(Reenactor[FlatAppearance, FlatStructure]):
-    """Draws one flat colour: red names the portrait, green is the structure's level, blue is zero."""
-
-    spec = Spec(
-        name="flat",
-        reads=frozenset({"image"}),
-        source=CropRule(size=SIZE, scale=1.0),
-        driving=CropRule(size=SIZE, scale=1.0),
-        controls=("relative", "gain_expression", "mouth_pixels", "shading"),
-        needs_weights=False,
-    )
-
-    def encode_appearance(self, sources: Sequence[Observation]) -> FlatAppearance:
-        if len(sources) != 1:
-            raise ValueError("takes one picture")
-        (source,) = sources
-        return FlatAppearance(self.encode_structure(source), source.image[:, :1].mean((2, 3)))
-
-    def encode_structure(self, driving: Observation) -> FlatStructure:
-        return FlatStructure(driving.image.mean((2, 3)).mean(1, keepdim=True))
-
-    def neutral(self, codes: Sequence[FlatStructure]) -> FlatStructure:
-        if not codes:
-            raise ValueError("no codes")
-        return FlatStructure(torch.stack([code.level for code in codes]).median(0).values)
-
-    def blend(self, a: FlatStructure, b: FlatStructure, t: Tensor) -> FlatStructure:
-        return FlatStructure(torch.lerp(a.level, b.level, t[:, None]))
-
-    def transfer(
-        self, structure: FlatStructure, neutral: FlatStructure, appearance: FlatAppearance, controls: Controls
-    ) -> FlatStructure:
-        rest = appearance.structure.level
-        origin = torch.lerp(rest, neutral.level, controls.relative[:, None])
-        return FlatStructure(rest + controls.gain_expression[:, None] * (structure.level - origin))
-
-    def decode(self, appearance: FlatAppearance, structure: FlatStructure) -> tuple[Tensor, Tensor]:
-        colour = torch.cat((appearance.red, structure.level, torch.zeros_like(appearance.red)), 1)
-        rgb = colour[:, :, None, None].expand(-1, -1, SIZE, SIZE).clamp(0, 1)
-        return rgb, torch.ones_like(rgb[:, :1])
-
-
-def flat_observation(picture: Picture, valid: bool = True) -> Observation:
-    """What the fake tracker sees of a picture: its mean colour."""
-    mean = torch.from_numpy(picture.mean((0, 1)).round().astype(np.uint8))
-    return Observation(
-        image=mean[None, :, None, None].expand(1, 3, SIZE, SIZE).contiguous(),
-        points=torch.full((1, 478, 3), 0.5),
-        to_frame=torch.tensor([[[float(picture.shape[1]), 0, 0], [0, float(picture.shape[0]), 0]]]),
-        valid=torch.tensor([valid]),
-    )
-
-
-class FlatEngine(Engine):
-    """The engine, with portraits that need no detector: any picture that is not dark shows a face, and one
-    whose halves differ shows several."""
-
-    def prepare(self, *pictures: Picture) -> Portrait:
-        picture = pictures[0]
-        if picture.mean() < DARK:
-            raise ValueError("no face found in the source picture")
-        source = flat_observation(picture)
-        appearance = self.generator.encode_appearance([to_unit(source)])
-        to_frame = source.to_frame[0].numpy().astype(np.float64)
-        warnings = (SEVERAL,) if _halves_differ(picture) else ()
-        return Portrait(appearance, Framing(picture, to_frame, SIZE, self.canvas), warnings)
-
-    def as_driver(self, picture: Picture) -> Observation:
-        return flat_observation(picture)
-
-
-def _halves_differ(picture: Picture) -> bool:
-    middle = picture.shape[1] // 2
-    return bool(abs(picture[:, :middle].mean() - picture[:, middle:].mean()) > DARK)
 
 
 class FlatTracker:
@@ -144,11 +43,6 @@ class FakeClock:
 
     def advance(self, seconds: float) -> None:
         self.now_s += seconds
-
-
-def flat_picture(level: int | tuple[int, int, int], width: int = 96, height: int = 64) -> Picture:
-    """A picture of one colour."""
-    return np.full((height, width, 3), level, np.uint8)
 
 
 class Camera(MediaStreamTrack):

@@ -22,7 +22,8 @@ from realtime.config import Settings
 from realtime.roster import Roster
 from realtime.serve import make_services
 from realtime.session import Session, State
-from tests.fakes import Camera, FakeClock, Flat, FlatEngine, FlatTracker, flat_picture
+from tests.fakes import Camera, FakeClock, FlatTracker
+from tests.flat import Flat, FlatEngine, flat_picture
 
 PATIENCE_S = 20.0  # nothing is measured by it: it only ends a test that would hang
 

@@ -11,7 +11,8 @@ from realtime.command_line import parse
 from realtime.config import Settings
 from realtime.engine import Begun, Request
 from realtime.serve import bind, run, serve
-from tests.fakes import Flat, FlatEngine, FlatTracker, flat_picture
+from tests.fakes import FlatTracker
+from tests.flat import Flat, FlatEngine, flat_picture
 from tests.live import PORTRAIT
 
 FATAL = 235  # a driver of that level, or above, ends the engine's thread

@@ -76,6 +76,13 @@ def test_generators_are_measured_with_torch_and_numpy_only() -> None:
     )
 
 
+def test_what_is_asked_of_gpus_needs_little_else() -> None:
+    lacking = set(MEDIA) - {"PIL", "cv2"} | {"tyro", "pydantic", "playwright", "truststore", "trainer"}
+    names = [name for name in modules("tests") if name.startswith("tests.gpu.test_")]
+    assert "tests.gpu.test_networks" in names
+    probe(tuple(lacking), names)
+
+
 @pytest.mark.parametrize(
     ("package", "others"),
     [("models", {"realtime", "trainer"}), ("realtime", {"trainer"}), ("trainer", {"realtime"})],

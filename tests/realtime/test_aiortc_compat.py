@@ -34,7 +34,7 @@ from realtime._aiortc_compat import (
 )
 from realtime.colours import BT601, LIMITED
 from realtime.tracks import video_frame
-from tests.fakes import flat_picture
+from tests.flat import flat_picture
 from tests.live import PATIENCE_S
 
 CAPACITY = 128

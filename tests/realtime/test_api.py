@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from realtime.access import host_name
-from tests.fakes import SEVERAL, flat_picture
+from tests.flat import SEVERAL, flat_picture
 from tests.live import Peer, connected, peer_of, running_server
 
 pytestmark = pytest.mark.usefixtures("loopback_ice")

@@ -19,7 +19,6 @@ from torch import Tensor
 
 from realtime._aiortc_compat import name_colours
 from realtime.colours import BT601, BT709, LIMITED, planes, to_i420
-from realtime.graphs import Captured
 from realtime.pictures import load_picture
 from realtime.tracks import video_frame
 from tests.material import ASTRONAUT, MONA_LISA, shared
@@ -140,18 +139,6 @@ def test_no_value_and_no_constant_has_to_be_looked_at() -> None:
     """Or it could not be part of a CUDA graph. Tensors without contents have neither."""
     levels = to_i420(torch.empty(2, 3, 64, 96, device="meta"))
     assert (levels.shape, levels.dtype, levels.device.type) == ((2, 96, 96), torch.uint8, "meta")
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@both_matrices
-@both_ranges
-def test_in_a_cuda_graph_it_is_the_same(matrix: str, full: bool) -> None:
-    first, second = torch.rand(2, 2, 3, 64, 96, generator=torch.Generator().manual_seed(4))
-    captured = Captured(lambda code: to_i420(code[0], matrix, full), Picture(first.cuda()))
-    for rgb in (first, second):
-        levels = captured(Picture(rgb.cuda())).cpu().int()
-        assert (levels - to_i420(rgb, matrix, full)).abs().max() <= 1
 
 
 def test_what_cannot_be_converted_is_refused() -> None:

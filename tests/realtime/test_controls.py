@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from models.contract import Controls
 from realtime.controls import ControlPanel
-from tests.fakes import Flat
+from tests.flat import Flat
 
 OPEN = {"mouth_pixels": 1.0, "shading": 1.0}
 SHUT = {"mouth_pixels": 0.0, "shading": 0.0}

@@ -11,31 +11,28 @@ from torch import Tensor
 from models.contract import Controls, Observation, Reenactor
 from models.warp import Warp
 from realtime.avatar import CALIBRATION_S, EASE_S, RETURN_S, Avatar
-from realtime.engine import Engine, NotFinite, Rendered, Request
+from realtime.engine import Engine, NotFinite, Request
 from realtime.framing import Canvas
 from realtime.tracker import DriverTracker
-from tests.fakes import (
+from tests.flat import (
+    FPS,
+    UNSEEN,
     Flat,
     FlatAppearance,
     FlatEngine,
     FlatStructure,
-    flat_observation,
+    Ill,
+    drawn,
     flat_picture,
+    level_of,
+    seen,
 )
 from tests.material import ASTRONAUT, GRID_CLIP, MONA_LISA, picture
 from tests.material import frames as frames_of
 from tests.models.little_portrait import LittlePortrait
 from tests.models.tiny import Tiny
 
-FPS = 30
 PORTRAIT_LEVEL = 100.0
-
-
-def seen(level: int) -> Observation:
-    return flat_observation(flat_picture(level))
-
-
-UNSEEN = flat_observation(flat_picture(0), valid=False)
 
 
 class Interrupted(Flat):
@@ -73,24 +70,10 @@ class Film:
             self.show(seen(level))
 
 
-def drawn(engine: Engine, requests: Sequence[Request]) -> list[Rendered]:
-    """All those frames, together. None may fail."""
-    found = engine.finish(engine.begin(requests))
-    for one in found:
-        if isinstance(one, Exception):
-            raise one
-    return [one for one in found if isinstance(one, Rendered)]
-
-
 def places(engine: Engine) -> int:
     """How many avatars the engine has memory for."""
     assert engine._slots is not None
     return len(engine._slots)
-
-
-def level_of(structure: FlatStructure) -> int:
-    level: Tensor = structure.level
-    return round(255 * float(level))
 
 
 def test_the_first_face_is_neutral_at_once_and_then_the_centre_of_half_a_second() -> None:
@@ -277,14 +260,6 @@ def test_an_avatar_that_nobody_holds_gives_its_place_back() -> None:
         shown = engine.render(Avatar(engine.prepare(flat_picture(level))), seen(100), 0.0)
         assert round(shown.picture[..., 0].mean()) == level
     assert places(engine) == 1
-
-
-class Ill(Flat):
-    """Gives no number where the driver's level is above 200."""
-
-    def encode_structure(self, driving: Observation) -> FlatStructure:
-        code = super().encode_structure(driving)
-        return FlatStructure(torch.where(code.level > 200 / 255, torch.nan, code.level))
 
 
 def test_a_picture_of_no_numbers_is_never_shown_and_leaves_no_trace() -> None:

@@ -11,9 +11,10 @@ from realtime.avatar import Avatar
 from realtime.batching import ACTIVE_S, Batcher
 from realtime.engine import NotFinite
 from realtime.engine_thread import EngineThread, Late
-from tests.fakes import FakeClock, Flat, FlatEngine, FlatStructure, flat_picture
+from tests.fakes import FakeClock
+from tests.flat import Flat, FlatEngine, FlatStructure, Ill, flat_picture, seen
 from tests.live import PATIENCE_S
-from tests.realtime.test_engine import Ill, places, seen
+from tests.realtime.test_engine import places
 
 
 @pytest.fixture

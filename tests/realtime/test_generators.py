@@ -31,7 +31,7 @@ from realtime.generators import TRIAL_S, frames_per_second, make_generator, name
 from realtime.pictures import load_picture
 from realtime.serve import load, warm_up
 from realtime.serve import main as serve_main
-from tests.fakes import Flat, FlatAppearance, FlatStructure
+from tests.flat import Flat, FlatAppearance, FlatStructure
 from tests.live import PATIENCE_S, Peer, peer_of
 from tests.material import ASTRONAUT, GRID_CLIP, MONA_LISA, frames, picture
 from tests.models.little_portrait import LittlePortrait

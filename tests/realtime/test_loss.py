@@ -3,7 +3,8 @@
 import pytest
 from aiortc import RTCPeerConnection
 
-from tests.fakes import CLOCK_RATE, flat_picture
+from tests.fakes import CLOCK_RATE
+from tests.flat import flat_picture
 from tests.live import connected, running_server, until
 
 pytestmark = pytest.mark.usefixtures("loopback_ice")

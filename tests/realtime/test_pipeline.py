@@ -16,7 +16,8 @@ from realtime.engine_thread import EngineThread
 from realtime.pipeline import MAX_PIXELS, Pipeline
 from realtime.stats import Figures, Metrics
 from realtime.tracks import AvatarTrack
-from tests.fakes import Camera, FakeClock, Flat, FlatEngine, FlatTracker, flat_picture
+from tests.fakes import Camera, FakeClock, FlatTracker
+from tests.flat import Flat, FlatEngine, flat_picture
 from tests.live import PATIENCE_S, until
 
 

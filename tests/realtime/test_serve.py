@@ -20,7 +20,7 @@ from realtime.devices import choose_device
 from realtime.engine import Engine
 from realtime.pictures import load_picture
 from realtime.serve import bind, main, warm_up
-from tests.fakes import Flat, FlatEngine, flat_picture
+from tests.flat import Flat, FlatEngine, flat_picture
 from tests.live import PATIENCE_S, peer_of
 
 ROOT = Path(__file__).parents[2]

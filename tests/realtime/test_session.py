@@ -12,7 +12,8 @@ from aiortc import RTCPeerConnection
 from realtime.channel import FLUSH_S
 from realtime.engine import Begun, Engine, NotFinite, Request
 from realtime.session import CLOSING_TEXTS, SILENCE_S, TICK_S, Session, State
-from tests.fakes import CLOCK_RATE, DARK, Flat, FlatEngine, flat_picture
+from tests.fakes import CLOCK_RATE
+from tests.flat import DARK, Flat, FlatEngine, flat_picture
 from tests.live import PATIENCE_S, PORTRAIT, Peer, Server, connected, peer_of, running_server, until
 
 pytestmark = pytest.mark.usefixtures("loopback_ice")

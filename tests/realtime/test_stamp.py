@@ -6,7 +6,7 @@ import torch
 
 from realtime.colours import to_i420
 from realtime.stamp import ROWS, cut_strip, draw_strip
-from tests.fakes import flat_picture
+from tests.flat import flat_picture
 from tests.live import connected, running_server
 
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from realtime.tracks import MAX_STEP_S, AvatarTrack, FrameClock, discard, video_frame
-from tests.fakes import Camera, flat_picture
+from tests.fakes import Camera
+from tests.flat import flat_picture
 
 
 def frame(pts: int) -> av.VideoFrame:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from aiortc import RTCPeerConnection, RTCRtpReceiver, RTCSessionDescription
 
-from tests.fakes import flat_picture
+from tests.flat import flat_picture
 from tests.live import Peer, Server, connected, peer_of, running_server, until
 
 pytestmark = pytest.mark.usefixtures("loopback_ice")

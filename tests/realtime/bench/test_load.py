@@ -6,7 +6,8 @@ import pytest
 from realtime.bench.load import Frame, Load, carried, play, summed_up
 from realtime.engine import Rendered
 from realtime.engine_thread import Late
-from tests.fakes import FakeClock, flat_picture
+from tests.fakes import FakeClock
+from tests.flat import flat_picture
 
 PICTURE = flat_picture(0)
 

@@ -1,10 +1,8 @@
 """Every generator on a CUDA device: it draws what it draws on the CPU, and its frame path can be captured.
-
-Needs nothing but torch, numpy and scipy: the face is the mean face in a smooth picture.
-"""
+The face is the mean face in a smooth picture."""
 
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -14,6 +12,7 @@ from torch import Tensor
 from models import registry, weights
 from models.contract import Controls, Observation, cat_codes, map_code
 from models.warp.motion import Motion
+from realtime.colours import to_i420
 from realtime.graphs import Captured
 
 pytestmark = [
@@ -48,6 +47,10 @@ def observation(size: int, scale: float, turn: float, opened: float) -> Observat
         to_frame=torch.tensor([[[float(size), 0, 0], [0, float(size), 0]]]),
         valid=torch.tensor([True]),
     )
+
+
+class Colours(NamedTuple):
+    rgb: Tensor
 
 
 class Scene:
@@ -126,3 +129,13 @@ def test_a_frame_path_in_half_precision_can_be_captured() -> None:
         found = captured(scene.drivers(1, -0.2))
         del over
         assert float((found - expected).abs().max()) < LEVEL
+
+
+@pytest.mark.parametrize("matrix", ["bt601", "bt709"])
+@pytest.mark.parametrize("full", [False, True])
+def test_colours_are_converted_in_a_graph_as_on_the_cpu(matrix: str, full: bool) -> None:
+    first, second = torch.rand(2, 2, 3, 64, 96, generator=torch.Generator().manual_seed(4))
+    captured = Captured(lambda code: to_i420(code[0], matrix, full), Colours(first.cuda()))
+    for rgb in (first, second):
+        levels = captured(Colours(rgb.cuda())).cpu().int()
+        assert (levels - to_i420(rgb, matrix, full)).abs().max() <= 1

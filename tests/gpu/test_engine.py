@@ -1,4 +1,4 @@
-"""The engine with graphs, on a recorder instead of a GPU: it shows what it shows without them."""
+"""The engine with graphs shows what it shows without them: on a recorder, and on a GPU where there is one."""
 
 import logging
 import random
@@ -15,22 +15,57 @@ from realtime.bench.recording import portrait, recording
 from realtime.colours import to_i420
 from realtime.engine import Engine, NotFinite, Request
 from realtime.framing import Canvas
-from tests.fakes import SIZE, Flat, FlatEngine, FlatStructure, flat_picture
+from tests.flat import (
+    FPS,
+    SIZE,
+    UNSEEN,
+    Flat,
+    FlatEngine,
+    FlatStructure,
+    Ill,
+    drawn,
+    flat_picture,
+    level_of,
+    seen,
+)
+from tests.gpu.recorder import Recorder
 from tests.models.test_contract import NARROW
-from tests.realtime.test_engine import FPS, UNSEEN, Ill, drawn, level_of, seen
-from tests.recorder import Recorder
 
 CANVAS = Canvas(SIZE, SIZE)
 NETWORKS = sorted(NARROW.keys() - {"tiny"})  # which is of the tests, and hardly moves
 
 
-def flat(generator: Flat | None = None, slots: int = 8, cuda: Recorder | None = None) -> FlatEngine:
+there = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, there])])
+def device(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def recorder(device: str) -> Recorder | None:
+    """What records on that device; None for what is there."""
+    return Recorder() if device == "cpu" else None
+
+
+def flat(
+    device: str = "cpu", generator: Flat | None = None, slots: int = 8, cuda: Recorder | None = None
+) -> FlatEngine:
     """With graphs for up to eight frames."""
     engine = FlatEngine(
-        generator or Flat(), canvas=CANVAS, slots=slots, buckets=(1, 2, 4, 8), cuda=cuda or Recorder()
+        generator or Flat(),
+        device,
+        canvas=CANVAS,
+        slots=slots,
+        buckets=(1, 2, 4, 8),
+        cuda=cuda or recorder(device),
     )
     engine.capture(engine.prepare(flat_picture(100)))
     return engine
+
+
+def wishes(device: str, **values: float) -> Controls:
+    return Controls.default(1, device, **values)
 
 
 def planes(picture: Picture) -> Picture:
@@ -46,10 +81,10 @@ def alike(ours: Picture, theirs: Picture, levels: int = 1) -> bool:
     return bool(np.abs(planes(ours).astype(int) - planes(theirs)).max() <= levels)
 
 
-def test_a_long_play_is_the_same_with_graphs() -> None:
+def test_a_long_play_is_the_same_with_graphs(device: str) -> None:
     """Different portraits, controls, drivers and rests, faces that come and go, new portraits meanwhile."""
     chance = random.Random(0)
-    engines = flat(slots=5), FlatEngine(Flat(), canvas=CANVAS, slots=5)
+    engines = flat(device, slots=5), FlatEngine(Flat(), device, canvas=CANVAS, slots=5)
     portraits = [[engine.prepare(flat_picture(level)) for level in range(60, 200, 20)] for engine in engines]
     casts = [
         [
@@ -86,7 +121,7 @@ def test_a_long_play_is_the_same_with_graphs() -> None:
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("canvas", [None, Canvas(96, 64)], ids=["crop", "letterbox"])
-def test_every_network_draws_the_same_with_graphs(name: str, canvas: Canvas | None) -> None:
+def test_every_network_draws_the_same_with_graphs(name: str, canvas: Canvas | None, device: str) -> None:
     make = NARROW[name]
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -94,13 +129,13 @@ def test_every_network_draws_the_same_with_graphs(name: str, canvas: Canvas | No
     side = generator.spec.source.size
     canvas = canvas or Canvas(side, side)
     frames = recording(generator.spec.driving)[::20]
-    plain = Engine(generator, canvas=canvas)
-    graphs = Engine(generator, canvas=canvas, buckets=(2,), slots=3, cuda=Recorder())
+    plain = Engine(generator, device, canvas)
+    graphs = Engine(generator, device, canvas, buckets=(2,), slots=3, cuda=recorder(device))
     pictures: list[list[Picture]] = []
     for engine in (plain, graphs):
         source = portrait(engine)
         engine.capture(source)
-        cast = [Avatar(source), Avatar(source)]
+        cast = [Avatar(source, wishes(device)), Avatar(source, wishes(device))]
         shown = []
         for step, frame in enumerate((*frames, frames[0]._replace(valid=torch.tensor([False])))):
             other = frames[(step + 1) % len(frames)]
@@ -115,13 +150,13 @@ def test_every_network_draws_the_same_with_graphs(name: str, canvas: Canvas | No
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_what_a_network_does_not_read_is_not_brought_to_it(name: str) -> None:
+def test_what_a_network_does_not_read_is_not_brought_to_it(name: str, device: str) -> None:
     """It draws the same when that is wild."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         generator: Reenactor = NARROW[name]()
     side = generator.spec.source.size
-    engine = Engine(generator, canvas=Canvas(side, side), buckets=(1,), cuda=Recorder())
+    engine = Engine(generator, device, Canvas(side, side), buckets=(1,), cuda=recorder(device))
     source = portrait(engine)
     engine.capture(source)
     frame = to_levels(example(generator.spec.driving))
@@ -131,7 +166,7 @@ def test_what_a_network_does_not_read_is_not_brought_to_it(name: str) -> None:
         wild = wild._replace(image=255 - wild.image)
     if "points" not in generator.spec.reads:
         wild = wild._replace(points=frame.points * 3)
-    avatars = Avatar(source), Avatar(source)
+    avatars = Avatar(source, wishes(device)), Avatar(source, wishes(device))
     ours, theirs = (
         [
             engine.render(avatar, one._replace(image=one.image.roll(step, 3)), step / FPS).picture
@@ -143,9 +178,9 @@ def test_what_a_network_does_not_read_is_not_brought_to_it(name: str) -> None:
     assert generator.spec.reads <= {"image", "points"}
 
 
-def test_ten_thousand_joins_leaves_and_new_portraits_misroute_nothing() -> None:
+def test_ten_thousand_joins_leaves_and_new_portraits_misroute_nothing(device: str) -> None:
     """Y is mostly the driver's level, V mostly the portrait's: both are read back."""
-    chance, engine = random.Random(1), flat(slots=6)
+    chance, engine = random.Random(1), flat(device, slots=6)
     portraits = {level: engine.prepare(flat_picture(level)) for level in range(40, 200, 4)}
     expected = {
         (level, driver): planes(np.full((SIZE, SIZE, 3), (level, driver, 0), np.uint8))[:, 0]
@@ -158,7 +193,7 @@ def test_ten_thousand_joins_leaves_and_new_portraits_misroute_nothing() -> None:
         for _ in range(10):
             kind, level = chance.random(), chance.choice(list(portraits))
             if (kind < 0.35 and len(there) < 12) or not there:
-                there.append((Avatar(portraits[level], Controls.default(relative=0.0)), [level]))
+                there.append((Avatar(portraits[level], wishes(device, relative=0.0)), [level]))
             elif kind < 0.65:
                 avatar, shown = chance.choice(there)
                 avatar.portrait, shown[0] = portraits[level], level
@@ -201,8 +236,7 @@ def test_more_sessions_than_were_reckoned_with_are_drawn_after_a_new_recording()
     cuda = Recorder()
     engine = flat(cuda=cuda, slots=1)
     avatars = [
-        Avatar(engine.prepare(flat_picture(level)), Controls.default(relative=0.0))
-        for level in (60, 120, 180)
+        Avatar(engine.prepare(flat_picture(level)), wishes("cpu", relative=0.0)) for level in (60, 120, 180)
     ]
     cuda.log.clear()
     for step in range(2):
@@ -212,10 +246,10 @@ def test_more_sessions_than_were_reckoned_with_are_drawn_after_a_new_recording()
     assert len([line for line in cuda.log if line == "captured"]) == 8, "all sizes, once"
 
 
-def test_a_portrait_that_is_changed_while_a_frame_is_drawn_waits_for_the_next() -> None:
-    engine = flat()
+def test_a_portrait_that_is_changed_while_a_frame_is_drawn_waits_for_the_next(device: str) -> None:
+    engine = flat(device)
     own, other = (engine.prepare(flat_picture(level)) for level in (60, 180))
-    avatar = Avatar(own, Controls.default(relative=0.0))
+    avatar = Avatar(own, wishes(device, relative=0.0))
     begun = engine.begin([Request(avatar, seen(100), 0.0)])
     avatar.portrait = other
     (first,) = engine.finish(begun)
@@ -225,9 +259,9 @@ def test_a_portrait_that_is_changed_while_a_frame_is_drawn_waits_for_the_next() 
     assert alike(second.picture, np.full((SIZE, SIZE, 3), (180, 100, 0), np.uint8))
 
 
-def test_a_driver_is_calibrated_with_graphs_too() -> None:
-    engine = flat()
-    avatar = Avatar(engine.prepare(flat_picture(100)))
+def test_a_driver_is_calibrated_with_graphs_too(device: str) -> None:
+    engine = flat(device)
+    avatar = Avatar(engine.prepare(flat_picture(100)), wishes(device))
     for step in range(20):
         engine.render(avatar, seen(60), step / FPS)
     assert not avatar.calibrating
@@ -244,9 +278,7 @@ def test_a_driver_is_calibrated_with_graphs_too() -> None:
 def test_a_device_error_costs_no_frame(where: str, caplog: pytest.LogCaptureFixture) -> None:
     cuda = Recorder()
     engine = flat(cuda=cuda)
-    avatars = [
-        Avatar(engine.prepare(flat_picture(level)), Controls.default(relative=0.0)) for level in (60, 90)
-    ]
+    avatars = [Avatar(engine.prepare(flat_picture(level)), wishes("cpu", relative=0.0)) for level in (60, 90)]
     requests = [Request(avatar, seen(100), 0.0) for avatar in avatars]
     assert all(one.picture.ndim == 2 for one in drawn(engine, requests))
 
@@ -289,8 +321,8 @@ def test_a_face_is_eased_to_as_ever_where_its_frame_is_drawn_twice() -> None:
     assert all(alike(ours, theirs) for ours, theirs in zip(*shown, strict=True))
 
 
-def test_numbers_that_are_none_cost_their_own_session_one_frame() -> None:
-    engine = flat(Ill())
+def test_numbers_that_are_none_cost_their_own_session_one_frame(device: str) -> None:
+    engine = flat(device, Ill())
     avatars = [Avatar(engine.prepare(flat_picture(level))) for level in (60, 120)]
 
     def show(*levels: int, time_s: float) -> list[object]:
@@ -353,7 +385,7 @@ def test_a_device_that_can_record_nothing_draws_all_the_same(
         engine = flat(cuda=cuda)
     assert caplog.records[-1].message == told
     assert engine.captured == ()
-    avatar = Avatar(engine.prepare(flat_picture(60)), Controls.default(relative=0.0))
+    avatar = Avatar(engine.prepare(flat_picture(60)), wishes("cpu", relative=0.0))
     assert engine.render(avatar, seen(100), 0.0).picture.ndim == 3
 
 

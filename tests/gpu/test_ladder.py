@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from realtime.ladder import Ladder, sizes_up_to
-from tests.recorder import Recorder
+from tests.gpu.recorder import Recorder
 
 
 class Rows(NamedTuple):

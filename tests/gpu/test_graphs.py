@@ -1,5 +1,5 @@
-"""What is asked of a GPU, and in which order, by one that writes it down. `tests/models/test_cuda.py` asks
-real ones."""
+"""What is asked of a GPU, and in which order, by one that writes it down. `test_networks.py` asks real
+ones."""
 
 from typing import Any, NamedTuple
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from realtime.graphs import WARM_UP, Captured
-from tests.recorder import Recorder
+from tests.gpu.recorder import Recorder
 
 
 class Code(NamedTuple):
