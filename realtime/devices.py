@@ -1,29 +1,71 @@
 """Which device the generator runs on, with how many threads, and in which precision."""
 
+import logging
 import os
+import shutil
+import warnings
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Literal
 
 import torch
 
 from models.contract import Spec
 
+log = logging.getLogger(__name__)
+
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "float32", "fp16", "bf16"]
 
+DRIVER = Path("/proc/driver/nvidia")  # where Linux shows that an NVIDIA driver is loaded
 HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def choose_device(wanted: str) -> str:
-    """A torch device for auto, cpu, cuda or mps. Raises ValueError where the wanted one is not there."""
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    """A torch device for auto, cpu, cuda or mps. Where there is an NVIDIA GPU that torch can't use, `auto`
+    says why in a warning. Raises ValueError where the wanted one is not there."""
+    usable, why_not = _cuda()
+    there = {"cuda": usable, "mps": torch.backends.mps.is_available(), "cpu": True}
     if wanted == "auto":
-        return next(name for name, usable in there.items() if usable)
+        found = next(name for name, usable in there.items() if usable)
+        if why_not:
+            log.warning("%s; until then everything runs on %s", why_not, found)
+        return found
     if not there[wanted]:
-        raise ValueError(
-            f"device {wanted}: not there, or this build of torch cannot use it; try --device auto"
-        )
+        reason = "not there, or this build of torch cannot use it; try --device auto"
+        raise ValueError(f"device {wanted}: {(why_not if wanted == 'cuda' else '') or reason}")
     return wanted
+
+
+def _cuda() -> tuple[bool, str]:
+    """Can torch use CUDA? If not although there is an NVIDIA GPU: why, and what to do."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        usable = torch.cuda.is_available()
+    if not usable and caught:
+        said = " ".join(str(caught[0].message).split()).removeprefix("CUDA initialization: ").rstrip(".")
+        if "driver" in said and "too old" in said:
+            return False, (
+                "the NVIDIA driver is too old for this build of torch, "
+                f"which is for CUDA {torch.version.cuda}: update the driver"
+            )
+        return (
+            False,
+            f"torch cannot use the NVIDIA GPU ({said}): update its driver, or mend what is said there",
+        )
+    for warning in caught:  # of a device that can be used none the less
+        warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    if not usable and torch.version.cuda is None and _nvidia():
+        return False, (
+            "there is an NVIDIA GPU, but this build of torch is without CUDA: install one with it "
+            "(see https://pytorch.org/get-started/locally)"
+        )
+    return usable, ""
+
+
+def _nvidia() -> bool:
+    """Is there an NVIDIA driver, whether or not torch can use it?"""
+    return shutil.which("nvidia-smi") is not None or DRIVER.exists()
 
 
 def choose_half(wanted: Precision, spec: Spec, device: str) -> torch.dtype | None:
