@@ -5,6 +5,7 @@
     python -m realtime.bench quality    # how good the avatar is
     python -m realtime.bench networks   # what each generator costs, in each size
     python -m realtime.bench sessions   # how many sessions at once each generator carries
+    python -m realtime.bench overhead   # what the engine itself costs
 
 Each has `--help`.
 """
@@ -23,6 +24,7 @@ BENCHES = {
     "quality": ("realtime.bench.quality", "QualityBench"),
     "networks": ("realtime.bench.networks", "NetworksBench"),
     "sessions": ("realtime.bench.sessions", "SessionsBench"),
+    "overhead": ("realtime.bench.overhead", "OverheadBench"),
 }
 """Name → where its settings are, a dataclass with `run()`; imported when it is asked for."""
 

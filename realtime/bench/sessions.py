@@ -21,7 +21,7 @@ from models.contract import Observation
 from realtime.avatar import Avatar, Portrait
 from realtime.batching import Batcher
 from realtime.bench.costs import Failure, in_own_process, in_words, peak_mb
-from realtime.bench.load import Load, carried, error_of, play, summed_up
+from realtime.bench.load import Frame, Load, carried, error_of, play, summed_up
 from realtime.bench.networks import every
 from realtime.bench.recording import FRAMES, portrait, recording
 from realtime.bench.report import cut, machine, short, table, write
@@ -177,8 +177,7 @@ def measure(trial: Trial) -> Iterator[Load]:
         thread = EngineThread(engine, settings.batcher())
         with Players(thread, source, frames, sessions, settings.fps) as players:
             players.begin()
-            played = play(players.submit, sessions, settings.fps, warm_up, counted)
-            players.check()
+            played = players.play(warm_up, counted)
         if errors := [frame.error for frame in played if frame.error is not None]:
             raise errors[0]
         after = peak_mb(trial.device)
@@ -196,6 +195,8 @@ class Players:
         self._avatars = [Avatar(source) for _ in range(sessions)]
         self._frames, self._fps = frames, fps
         self._thread = thread
+        self._number = 0  # of each session's next frame
+        self._last: dict[int, Future[Rendered]] = {}  # of each session, what came of its newest frame
 
     def __enter__(self) -> "Players":
         self._thread.start()
@@ -204,25 +205,45 @@ class Players:
     def __exit__(self, *_: object) -> None:
         self._thread.stop()
 
-    def submit(self, session: int, number: int) -> "Future[Rendered]":
-        """A session's next frame, of that number."""
-        seen = self._frames[(number + OFFSET * session) % FRAMES]
-        return self._thread.submit(self._avatars[session], seen, number / self._fps)
-
     def begin(self) -> None:
         """Have first frames drawn, with all that is prepared once: it may take seconds. Raises what the
         engine raises."""
-        begun = [self.submit(session, 0) for session in range(len(self._avatars))]
-        while wait(begun, LOOK_S).not_done:
-            self.check()
-        for future in begun:
+        for session in range(len(self._avatars)):
+            self.submit(session, 0)
+        self._number = 1
+        self._settle()
+        for future in self._last.values():
             if (error := error_of(future)) is not None:
                 raise error
 
-    def check(self) -> None:
-        """Raises RuntimeError where the engine's thread has died: nothing becomes of any frame any more."""
-        if self._thread.died:
-            raise RuntimeError("the engine's thread has died")
+    def play(self, warm_up: int, frames: int) -> list[Frame]:
+        """Go on with so many frames of each session, after `warm_up` that are not in what is returned; the
+        engine is at rest afterwards."""
+        first = self._number
+        self._number += warm_up + frames + 1
+        played = play(
+            lambda session, number: self.submit(session, first + number),
+            len(self._avatars),
+            self._fps,
+            warm_up,
+            frames,
+        )
+        self._settle()
+        return played
+
+    def submit(self, session: int, number: int) -> "Future[Rendered]":
+        """A session's next frame, of that number."""
+        seen = self._frames[(number + OFFSET * session) % FRAMES]
+        future = self._thread.submit(self._avatars[session], seen, number / self._fps)
+        self._last[session] = future
+        return future
+
+    def _settle(self) -> None:
+        """Wait until nothing is left to draw. Raises RuntimeError where the engine's thread has died: nothing
+        becomes of any frame any more."""
+        while wait(self._last.values(), LOOK_S).not_done:
+            if self._thread.died:
+                raise RuntimeError("the engine's thread has died")
 
 
 def show(figures: Mapping[str, Any]) -> None:

@@ -31,6 +31,7 @@ from rich.table import Table
 from realtime import _aiortc_compat
 from realtime.avatar import Avatar
 from realtime.bench.camera import fit, there_and_back
+from realtime.bench.growth import resident_mb
 from realtime.devices import Device, choose_device, use_threads
 from realtime.engine import Engine
 from realtime.footage import open_footage
@@ -117,7 +118,7 @@ def measure(settings: StagesBench) -> dict[str, Any]:
             for name, value in taken_ms.items():
                 times[name].append(value)
             if (index - WARM_UP) % max(1, settings.frames // 100) == 0:
-                memory.append(_resident_mb())
+                memory.append(resident_mb())
     times["frame"] = np.sum([times[name] for name in OURS], axis=0).tolist()
     stages = {
         name: {"p50_ms": float(np.median(values)), "p95_ms": float(np.percentile(values, 95))}
@@ -174,17 +175,6 @@ def _packets(settings: StagesBench) -> Iterator[bytes]:
         frame = video_frame(picture, index * CLOCK_RATE // FPS, Fraction(1, CLOCK_RATE))
         payloads, _ = encoder.encode(frame, force_keyframe=index == 0)
         yield b"".join(depayload(VP8, payload) for payload in payloads)
-
-
-def _resident_mb() -> float:
-    """Memory of this process: what is resident now on Linux, the most there ever was elsewhere."""
-    if sys.platform == "linux":
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-    import resource  # not on Windows
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def _print(figures: dict[str, Any]) -> None:
