@@ -2,6 +2,7 @@
 
     python -m realtime.bench.gpu                  # into bench/gpu.json; make bench-gpu
     python -m realtime.bench.gpu --model warp --json warp.json
+    python -m realtime.bench.gpu --against eager  # each count also without CUDA graphs, in turns
 
 How many sessions each generator carries, and what a frame of it costs as it stands and captured in a CUDA
 graph. Without the settings of `python -m realtime.bench sessions` and `networks`, whose command lines want
@@ -33,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--model", action="append", help="NAME or NAME:SIZE; may be given several times")
     parser.add_argument("--device", choices=get_args(Device), default="cuda", help="cuda, if not told")
+    parser.add_argument(
+        "--against", choices=["eager"], help="play each count without CUDA graphs, too; twice as long"
+    )
     parser.add_argument("--json", type=Path, default=Path("bench/gpu.json"), help="file for the figures")
     asked = parser.parse_args(arguments)
     models = tuple(asked.model or MODELS)
@@ -40,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         device: Any = choose_device(asked.device)
         modes: tuple[Mode, ...] = ("float32", "fp16_captured") if device == "cuda" else ()
-        carried = SessionsBench(models, seconds=SESSIONS_S, device=device)
+        carried = SessionsBench(models, seconds=SESSIONS_S, device=device, against=asked.against)
         cost = NetworksBench(models, mode=modes, device=device, seconds=NETWORKS_S)
         figures["sessions"] = carried.measure()
         sessions.show(figures["sessions"])

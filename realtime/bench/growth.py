@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 SETTLED = 0.1  # share of the frames after which memory has to be level
-PAGES_MB = 8.0  # by which resident memory comes and goes while nothing is kept
-FEW = 0.01  # blocks a frame: of Python's memory, that come and go
+PAGES_MB = 32.0  # by which resident memory comes and goes while nothing is kept
+OBJECTS, BLOCKS = 100, 1000  # likewise, however many frames there were
 
 
 class Census(NamedTuple):
@@ -31,10 +31,9 @@ def census(share: float, frames: int) -> Census:
 def level(found: Sequence[Census]) -> bool:
     """Is no more held at the end than after the first tenth? found: in order, one of them at `SETTLED`."""
     settled, last = next(one for one in found if one.share >= SETTLED), found[-1]
-    few = FEW * (last.frames - settled.frames)
     return (
-        last.objects - settled.objects <= few
-        and last.blocks - settled.blocks <= few
+        last.objects - settled.objects <= OBJECTS
+        and last.blocks - settled.blocks <= BLOCKS
         and last.resident_mb - settled.resident_mb <= PAGES_MB
     )
 

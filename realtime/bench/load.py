@@ -45,6 +45,8 @@ class Load:
     dropped: int  # of them
     batches: Mapping[int, int]  # how many sessions were drawn together → how many frames were drawn so
     peak_mb: float | None  # the most memory until then; None: unknown
+    captured: tuple[int, ...] = ()  # batches of these sizes were drawn by CUDA graphs
+    against: "Load | None" = None  # of an engine without them, which was played in turns with this one
 
 
 def play(
@@ -108,6 +110,16 @@ def summed_up(frames: Sequence[Frame], sessions: int, seconds: float, peak_mb: f
         batches=dict(sorted(Counter(frame.batch for frame in frames if frame.batch).items())),
         peak_mb=peak_mb,
     )
+
+
+def ratios(load: Load) -> tuple[float | None, float | None] | None:
+    """How many times as fast as what it was played against: of the median delay, and of the frames a second.
+    None for what can't be told, and where it was played alone."""
+    if load.against is None:
+        return None
+    ours, theirs = load.delay_ms, load.against.delay_ms
+    faster = theirs[0] / ours[0] if ours and theirs else None
+    return faster, load.fps_mean / load.against.fps_mean if load.against.fps_mean else None
 
 
 def carried(loads: Sequence[Load], fps: float) -> int:

@@ -22,9 +22,10 @@ import numpy as np
 from realtime.batching import Batcher
 from realtime.bench.growth import Census, census, level
 from realtime.bench.idle import Idle
+from realtime.bench.players import Players
 from realtime.bench.recording import portrait, recording
 from realtime.bench.report import machine, short, table, write
-from realtime.bench.sessions import WARM_UP_S, Players, together
+from realtime.bench.sessions import WARM_UP_S, together
 from realtime.devices import Device, choose_device, use_threads
 from realtime.engine import Engine, Rendered, Request
 from realtime.engine_thread import EngineThread

@@ -6,33 +6,40 @@ Recorded observations are played to the real engine, at a camera's pace. There i
 network beside it, so a server carries fewer where it runs on the processor that does these, too. The weights
 are random, and the pictures made: time does not depend on them.
 
+    python -m realtime.bench sessions --model imf:light --against eager
+
+plays two engines of one generator in turns: one with CUDA graphs, and one without.
+
 Each generator has a process of its own, with an engine that has room for the largest count. A count is left
 out where one before it lost more than half of its frames.
 """
 
-from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, wait
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from models import registry, weights
-from models.contract import Observation
-from realtime.avatar import Avatar, Portrait
+from models.contract import Reenactor
 from realtime.batching import Batcher
 from realtime.bench.costs import Failure, in_own_process, in_words, peak_mb
-from realtime.bench.load import Frame, Load, carried, error_of, play, summed_up
+from realtime.bench.load import Frame, Load, carried, ratios, summed_up
 from realtime.bench.networks import every
-from realtime.bench.recording import FRAMES, portrait, recording
+from realtime.bench.players import Players
+from realtime.bench.recording import portrait, recording
 from realtime.bench.report import cut, machine, short, table, write
 from realtime.devices import Device, Precision, choose_device, choose_half, use_threads
-from realtime.engine import Engine, Rendered
+from realtime.engine import Engine
 from realtime.engine_thread import EngineThread
 from realtime.framing import Canvas
 
 WARM_UP_S = 1.0  # of playing, which is not counted: longer than a driver's rest is looked at
-OFFSET = 7  # frames of the recording, from one session to the next
-LOOK_S = 0.2  # whether the engine lives, while its first frames are waited for
+GRAPHS = ("cuda",)  # devices on which there are graphs
+TURNS = 4  # in which two engines play each count
+AGAIN_S = 0.25  # of playing, likewise, of each turn but the first
 MOST_DROPPED = 0.5  # of a count's frames, for more sessions to be worth trying
 LEGEND = (
     "late: after it was due, a frame was submitted, p95; together: sessions drawn at once, share of frames"
@@ -58,6 +65,10 @@ class SessionsBench:
     """How many sessions' frames are drawn together at most, as the server's."""
     batch_wait_ms: float = 4.0
     """How long a frame waits for others to be drawn with, as the server's."""
+    buckets: str = "1,2,4,8,16"
+    """Sizes of batches that are captured as CUDA graphs; none where it is empty, or the device has none."""
+    against: Literal["eager"] | None = None
+    """eager: play an engine without CUDA graphs too, in turns with the other; twice as long."""
     device: Device = "auto"
     """Where the generators run."""
     precision: Precision = "auto"
@@ -70,8 +81,11 @@ class SessionsBench:
     def __post_init__(self) -> None:
         for model in self.model:
             registry.parse(model)
-        if not all(text.isdecimal() and int(text) for text in self.sessions.split(",")):
-            raise ValueError(f"sessions {self.sessions!r}: write counts from 1 up, for instance 1,2,4")
+        for name, counts in (("sessions", self.sessions), ("buckets", self.buckets or "1")):
+            if not all(text.isdecimal() and int(text) for text in counts.split(",")):
+                raise ValueError(f"{name} {counts!r}: write counts from 1 up, for instance 1,2,4")
+        if self.against and not self.buckets:
+            raise ValueError("--against eager: both would be eager without --buckets")
         if not 0 < self.fps <= 1000:
             raise ValueError(f"fps {self.fps}: must be above 0, and 1000 at most")
         if not 1 <= self.seconds * self.fps < float("inf"):
@@ -88,7 +102,12 @@ class SessionsBench:
     @property
     def counts(self) -> list[int]:
         """In ascending order, each once."""
-        return sorted({int(text) for text in self.sessions.split(",")})
+        return _ascending(self.sessions)
+
+    @property
+    def sizes(self) -> list[int]:
+        """Of the buckets, in ascending order, each once."""
+        return _ascending(self.buckets) if self.buckets else []
 
     def run(self) -> None:
         """Measure, write the JSON, print the table. Raises ValueError for a device or precision that can't
@@ -101,6 +120,8 @@ class SessionsBench:
     def measure(self) -> dict[str, Any]:
         """The figures. Raises ValueError for a device or precision that can't be."""
         device = choose_device(self.device)
+        if self.against and device not in GRAPHS:
+            raise ValueError(f"--against eager: both would be eager: there are no CUDA graphs on {device}")
         models = self.model or every()
         for model in models:
             choose_half(self.precision, registry.parse(model)[0].spec, device)
@@ -113,6 +134,8 @@ class SessionsBench:
             "precision": self.precision,
             "max_batch": self.max_batch,
             "batch_wait_ms": self.batch_wait_ms,
+            "buckets": self.sizes if device in GRAPHS else [],
+            "against": self.against,
             "models": [],
         }
         for model in models:
@@ -121,13 +144,17 @@ class SessionsBench:
         return figures
 
 
+def _ascending(counts: str) -> list[int]:
+    return sorted({int(text) for text in counts.split(",")})
+
+
 def told(model: str, settings: SessionsBench, found: "Found | Failure") -> dict[str, Any]:
     """For the JSON. A failure without loads is that of the whole process."""
     loads, failure = ([], found) if isinstance(found, Failure) else found
     return {
         "model": model,
         "carried": carried(loads, settings.fps),
-        "loads": [asdict(load) for load in loads],
+        "loads": [asdict(load) | {"ratios": ratios(load)} for load in loads],
         "left_out": settings.counts[len(loads) :],
         "failure": None if failure is None else asdict(failure),
     }
@@ -168,82 +195,54 @@ def measure(trial: Trial) -> Iterator[Load]:
     use_threads(settings.threads)
     before = peak_mb(trial.device)
     generator = weights.seeded(trial.model)
-    half = choose_half(settings.precision, generator.spec, trial.device)
-    canvas, most = Canvas.parse(settings.canvas), settings.counts[-1]
-    engine = Engine(generator, trial.device, canvas, half=half, slots=most)
-    source, frames = portrait(engine), recording(generator.spec.driving)
-    warm_up, counted = round(WARM_UP_S * settings.fps), round(settings.seconds * settings.fps)
+    engines = [_engine(generator, trial, settings.sizes)]
+    if settings.against:
+        engines.append(_engine(generator, trial, []))
+    sources, frames = [portrait(engine) for engine in engines], recording(generator.spec.driving)
+    for engine, source in zip(engines, sources, strict=True):
+        if hasattr(engine, "capture"):
+            engine.capture(source)
     for sessions in settings.counts:
-        thread = EngineThread(engine, settings.batcher())
-        with Players(thread, source, frames, sessions, settings.fps) as players:
-            players.begin()
-            played = players.play(warm_up, counted)
-        if errors := [frame.error for frame in played if frame.error is not None]:
+        with ExitStack() as stack:
+            players = []
+            for engine, source in zip(engines, sources, strict=True):
+                thread = EngineThread(engine, settings.batcher())
+                players.append(stack.enter_context(Players(thread, source, frames, sessions, settings.fps)))
+            for one in players:
+                one.begin()
+            played = in_turns(players, settings)
+        if errors := [frame.error for part in played for frame in part if frame.error is not None]:
             raise errors[0]
         after = peak_mb(trial.device)
         peak = None if before is None or after is None else after - before
-        yield summed_up(played, sessions, counted / settings.fps, peak)
-
-
-class Players:
-    """So many sessions of an engine, all with the same portrait, each somewhere else in the recording. At the
-    context's end the engine's thread draws what it is at, and ends."""
-
-    def __init__(
-        self, thread: EngineThread, source: Portrait, frames: list[Observation], sessions: int, fps: float
-    ) -> None:
-        self._avatars = [Avatar(source) for _ in range(sessions)]
-        self._frames, self._fps = frames, fps
-        self._thread = thread
-        self._number = 0  # of each session's next frame
-        self._last: dict[int, Future[Rendered]] = {}  # of each session, what came of its newest frame
-
-    def __enter__(self) -> "Players":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._thread.stop()
-
-    def begin(self) -> None:
-        """Have first frames drawn, with all that is prepared once: it may take seconds. Raises what the
-        engine raises."""
-        for session in range(len(self._avatars)):
-            self.submit(session, 0)
-        self._number = 1
-        self._settle()
-        for future in self._last.values():
-            if (error := error_of(future)) is not None:
-                raise error
-
-    def play(self, warm_up: int, frames: int) -> list[Frame]:
-        """Go on with so many frames of each session, after `warm_up` that are not in what is returned; the
-        engine is at rest afterwards."""
-        first = self._number
-        self._number += warm_up + frames + 1
-        played = play(
-            lambda session, number: self.submit(session, first + number),
-            len(self._avatars),
-            self._fps,
-            warm_up,
-            frames,
+        own, *others = (
+            summed_up(part, sessions, len(part) / sessions / settings.fps, peak) for part in played
         )
-        self._settle()
-        return played
+        own = replace(own, captured=tuple(getattr(engines[0], "captured", ())))
+        yield replace(own, against=others[0]) if others else own
 
-    def submit(self, session: int, number: int) -> "Future[Rendered]":
-        """A session's next frame, of that number."""
-        seen = self._frames[(number + OFFSET * session) % FRAMES]
-        future = self._thread.submit(self._avatars[session], seen, number / self._fps)
-        self._last[session] = future
-        return future
 
-    def _settle(self) -> None:
-        """Wait until nothing is left to draw. Raises RuntimeError where the engine's thread has died: nothing
-        becomes of any frame any more."""
-        while wait(self._last.values(), LOOK_S).not_done:
-            if self._thread.died:
-                raise RuntimeError("the engine's thread has died")
+def _engine(generator: Reenactor[Any, Any], trial: Trial, buckets: Sequence[int]) -> Engine:
+    """With room for the largest count. What is not captured is eager."""
+    settings = trial.settings
+    half = choose_half(settings.precision, generator.spec, trial.device)
+    canvas, most = Canvas.parse(settings.canvas), settings.counts[-1]
+    make: Callable[..., Engine] = partial(Engine, generator, trial.device, canvas, half=half, slots=most)
+    return make(buckets=buckets) if trial.device in GRAPHS else make()
+
+
+def in_turns(players: Sequence[Players], settings: SessionsBench) -> list[list[Frame]]:
+    """The frames of each engine's players, after those that are not counted. Two take turns, so that what
+    else the machine does, and how warm it is, is the same for both."""
+    warm_up, again = round(WARM_UP_S * settings.fps), round(AGAIN_S * settings.fps)
+    turns = TURNS if len(players) > 1 else 1
+    counted = ceil(round(settings.seconds * settings.fps) / turns)
+    played: list[list[Frame]] = [[] for _ in players]
+    for turn in range(turns):
+        order = list(zip(players, played, strict=True))
+        for one, frames in order if turn % 2 == 0 else reversed(order):
+            frames += one.play(warm_up if turn == 0 else again, counted)
+    return played
 
 
 def show(figures: Mapping[str, Any]) -> None:
@@ -265,6 +264,9 @@ def show(figures: Mapping[str, Any]) -> None:
     for line in failures:  # the JSON has the rest of them
         print(cut(line))
     print(LEGEND)
+    if figures["against"]:
+        print(f"\n{_compared(figures['models'])}")
+        print("ratio: how many times as fast, and as many frames, with CUDA graphs; peak MB above is of both")
     print(f"\ncarried: the most sessions with no frame dropped and p95 under {1e3 / figures['fps']:.1f} ms")
     print(
         table([("model", "carried"), *((one["model"], str(one["carried"])) for one in figures["models"])], 1)
@@ -282,6 +284,19 @@ def _cells(load: Mapping[str, Any]) -> tuple[str, ...]:
         together(load["batches"]),
         "–" if load["peak_mb"] is None else f"{load['peak_mb']:.0f}",
     )
+
+
+def _compared(models: Sequence[Mapping[str, Any]]) -> str:
+    """The engine with CUDA graphs against that without."""
+    rows = [("model", "sessions", "p50 ms", "eager", "ratio", "fps", "eager", "ratio")]
+    for one in models:
+        for load in one["loads"]:
+            both, (faster, more) = (load, load["against"]), load["ratios"]
+            delays = ("–" if each["delay_ms"] is None else short(each["delay_ms"][0]) for each in both)
+            pace = (f"{each['fps_mean']:.1f}" for each in both)
+            shares = ("–" if share is None else f"{share:.2f}" for share in (faster, more))
+            rows.append((one["model"], str(load["sessions"]), *delays, next(shares), *pace, next(shares)))
+    return table(rows, 1)
 
 
 def together(batches: Mapping[int, int]) -> str:

@@ -1,22 +1,22 @@
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
 
 from models import registry
 from models.contract import Observation
-from realtime.bench import sessions
+from realtime.bench import players, sessions
 from realtime.bench.__main__ import main
 from realtime.bench.costs import Failure
 from realtime.bench.load import Frame, Load, Submit
 from realtime.bench.report import WIDTH
-from realtime.bench.sessions import SessionsBench, Trial, attempt, show, together, told
-from realtime.engine import Engine
+from realtime.bench.sessions import TURNS, SessionsBench, Trial, attempt, in_turns, show, together, told
+from realtime.engine import Engine, Portrait, Rendered, Request
 from tests.live import PATIENCE_S
 from tests.models.tiny import Tiny
 
@@ -74,7 +74,7 @@ def test_each_session_plays_its_own_part_of_the_recording(monkeypatch: pytest.Mo
 
 def test_sessions_that_come_together_are_drawn_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a frame may wait for longer than it takes until all are there."""
-    monkeypatch.setattr(sessions, "play", lambda submit, count, fps, *_: together_played(submit, count))
+    monkeypatch.setattr(players, "play", lambda submit, count, fps, *_: together_played(submit, count))
     patient = replace(SHORT, sessions="3", batch_wait_ms=60_000)
     ((load,), failure) = attempt(Trial(patient, "tiny", "cpu"))
     assert failure is None
@@ -130,7 +130,7 @@ def test_what_only_we_can_get_wrong_is_no_failure_of_a_count(monkeypatch: pytest
 
 def test_an_engine_that_breaks_down_later_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = Frame(0, 0.0, error=RuntimeError("it fell off"))
-    monkeypatch.setattr(sessions, "play", lambda *_: [Frame(0, 0.0, 0.01, 1), broken])
+    monkeypatch.setattr(players, "play", lambda *_: [Frame(0, 0.0, 0.01, 1), broken])
     assert attempt(Trial(SHORT, "tiny", "cpu")) == ([], Failure("failed", "RuntimeError: it fell off"))
 
 
@@ -168,9 +168,88 @@ def test_larger_counts_are_left_out_once_most_frames_are_dropped(monkeypatch: py
     assert most == (found, None), "nothing was left out"
 
 
+class Player:
+    """Notes when it plays, and how long."""
+
+    def __init__(self, name: str, log: list[tuple[str, int, int]]) -> None:
+        self.name, self.log = name, log
+
+    def play(self, warm_up: int, frames: int) -> list[Frame]:
+        self.log.append((self.name, warm_up, frames))
+        return [Frame(0, 0.0)] * frames
+
+
+def test_who_was_last_in_a_turn_is_first_in_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "AGAIN_S", 0.04)
+    log: list[tuple[str, int, int]] = []
+    settings = replace(SHORT, seconds=0.38)  # 19 frames
+    one, other = Player("one", log), Player("other", log)
+    played = in_turns([one, other], settings)
+    assert log == [
+        *[("one", 5, 5), ("other", 5, 5), ("other", 2, 5), ("one", 2, 5)],
+        *[("one", 2, 5), ("other", 2, 5), ("other", 2, 5), ("one", 2, 5)],
+    ]
+    assert [len(part) for part in played] == [20, 20]
+    log.clear()
+    assert [len(part) for part in in_turns([one], settings)] == [19]
+    assert log == [("one", 5, 19)]
+
+
+class Bucketed(Engine):
+    """As if there were CUDA graphs here. Every engine that is made is kept."""
+
+    made: ClassVar[list["Bucketed"]]
+    drew: ClassVar[list["Bucketed"]]  # who did, in order, each time that it is another
+
+    def __init__(self, *settings: Any, buckets: Sequence[int], **others: Any) -> None:
+        super().__init__(*settings, **others)
+        self.buckets, self.captured = tuple(buckets), ()
+        self.made.append(self)
+
+    def capture(self, portrait: Portrait) -> None:
+        self.captured = self.buckets[:-1]  # the largest did not fit
+
+    def render_batch(self, requests: Sequence[Request]) -> list[Rendered]:
+        if not self.drew or self.drew[-1] is not self:
+            self.drew.append(self)
+        return super().render_batch(requests)
+
+
+@pytest.fixture
+def graphs(monkeypatch: pytest.MonkeyPatch) -> type[Bucketed]:
+    """They are on the CPU, too."""
+    Bucketed.made, Bucketed.drew = [], []
+    monkeypatch.setattr(sessions, "Engine", Bucketed)
+    monkeypatch.setattr(sessions, "GRAPHS", ("cpu", "cuda"))
+    monkeypatch.setattr(sessions, "AGAIN_S", 0.04)
+    return Bucketed
+
+
+def test_two_engines_of_one_network_take_turns(graphs: type[Bucketed]) -> None:
+    settings = replace(SHORT, sessions="1,2", seconds=0.4, against="eager", buckets="4,1,2")
+    found, failure = attempt(Trial(settings, "tiny", "cpu"))
+    assert failure is None
+    captured, eager = graphs.made
+    assert captured.generator is eager.generator, "of the same weights, in the same memory"
+    assert (captured.buckets, eager.buckets) == ((1, 2, 4), ())
+    assert len(graphs.drew) > 2 * TURNS, "they changed places all the time"
+    for load, count in zip(found, (1, 2), strict=True):
+        assert load.against is not None
+        assert (load.sessions, load.against.sessions) == (count, count)
+        assert (load.frames, load.against.frames) == (20 * count, 20 * count)
+        assert (load.captured, load.against.captured) == ((1, 2), ())
+
+
+def test_without_another_the_engine_is_made_of_its_buckets_alone(graphs: type[Bucketed]) -> None:
+    ((load, *_), failure) = attempt(Trial(SHORT, "tiny", "cpu"))
+    assert (load.against, load.captured, failure) == (None, (1, 2, 4, 8), None)
+    (engine,) = graphs.made
+    assert engine.buckets == (1, 2, 4, 8, 16)
+
+
 def figures(*models: dict[str, Any]) -> dict[str, Any]:
     machine = {"device": "NVIDIA H200", "cores": 16, "threads": 8, "torch": "2.11.0+cu130"}
-    played = {"fps": 30.0, "seconds": 10.0, "canvas": "512x512", "precision": "auto"}
+    played = {"fps": 30.0, "seconds": 10.0, "canvas": "512x512", "precision": "auto", "against": None}
     return {**machine, **played, "models": list(models)}
 
 
@@ -213,6 +292,27 @@ def test_the_table_fits_and_says_what_is_left_out(capsys: pytest.CaptureFixture[
     assert "p95 under 33.3 ms" in lines[-5]
 
 
+def test_a_second_table_compares_and_the_json_has_both(capsys: pytest.CaptureFixture[str]) -> None:
+    settings = replace(SHORT, sessions="1,2,4", fps=30.0)
+    eager = replace(LOAD, delay_ms=(25.0, 30.0, 35.0), fps_mean=20.0, peak_mb=None)
+    blind = replace(LOAD, sessions=2, delay_ms=None, fps_mean=0.0, dropped=300)
+    loads = [replace(LOAD, against=eager), replace(blind, against=eager), replace(LOAD, against=blind)]
+    found = told("landmark_gan:256", settings, (loads, None))
+    assert [load["ratios"] for load in found["loads"]] == [(2.5, 1.5), (None, 0.0), (None, None)]
+    assert found["loads"][0]["against"]["delay_ms"] == (25.0, 30.0, 35.0)
+    show(figures(found) | {"against": "eager"})
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= WIDTH
+    (at,) = [index for index, line in enumerate(lines) if "eager" in line and "ratio" in line.split()]
+    assert [line.split() for line in lines[at + 2 : at + 5]] == [
+        ["landmark_gan:256", "1", "10.0", "25.0", "2.50", "30.0", "20.0", "1.50"],
+        ["landmark_gan:256", "2", "–", "25.0", "–", "0.0", "20.0", "0.00"],
+        ["landmark_gan:256", "1", "10.0", "–", "–", "30.0", "0.0", "–"],
+    ]
+    show(figures(told("tiny", settings, ([LOAD], None))))
+    assert "eager" not in capsys.readouterr().out
+
+
 def test_how_many_were_drawn_together() -> None:
     assert together({}) == "–"
     assert together({1: 1, 4: 3}) == "4: 75 % 1: 25 %"
@@ -231,6 +331,9 @@ def test_how_many_were_drawn_together() -> None:
         (["--max-batch", "0"], "a batch of 0 frames"),
         (["--batch-wait-ms", "-1"], "patience and deadline must not be negative"),
         (["--canvas", "3"], "canvas '3'"),
+        (["--buckets", "1,x"], "buckets '1,x': write counts from 1 up"),
+        (["--against", "eager"], "--against eager: both would be eager: there are no CUDA graphs on cpu"),
+        (["--against", "eager", "--buckets", ""], "--against eager: both would be eager without --buckets"),
         (["--model", "warp", "--precision", "fp16"], "model warp runs in float32 only"),
     ],
 )
