@@ -83,9 +83,9 @@ class Description:
 def describe(model: str) -> Description:
     """Build `NAME` or `NAME:SIZE` and measure it. Raises ValueError for unknown ones."""
     device = "cpu" if registry.parse(model)[0].spec.appearance == "host" else "meta"
-    network = _blank(model, device)
+    network = blank(model, device)
     meter = Meter(network)
-    source, driving = (_on(device, example(rule)) for rule in (network.spec.source, network.spec.driving))
+    source, driving = (put_on(device, example(rule)) for rule in (network.spec.source, network.spec.driving))
     with torch.no_grad():  # not inference mode, in which attention and linear layers are not taken apart
         with meter.measuring("appearance"):
             appearance = network.encode_appearance([source])
@@ -102,14 +102,14 @@ def describe(model: str) -> Description:
     return Description(model, meter.layers(), tensors, _bytes(appearance), _bytes(structure))
 
 
-def _blank(model: str, device: str) -> Reenactor[Any, Any]:
+def blank(model: str, device: str) -> Reenactor[Any, Any]:
     """The network, its parameters being whatever; torch's random numbers go on as if nothing had been."""
     with torch.random.fork_rng(devices=[]), torch.device(device):
         # Gradients are switched off or the counter wants to follow them.
         return registry.make(model).eval().requires_grad_(False)
 
 
-def _on(device: str, seen: Observation) -> Observation:
+def put_on(device: str, seen: Observation) -> Observation:
     """Moved there, but for what a network may look at on the host: whether there was a face."""
     return map_code(lambda tensor: tensor.to(device), seen)._replace(valid=seen.valid)
 

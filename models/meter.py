@@ -51,7 +51,7 @@ class Meter:
     @contextmanager
     def measuring(self, call: str) -> Iterator[None]:
         """Count what is done meanwhile as that call's."""
-        counter = FlopCounterMode(display=False, custom_mapping=_ATTENTION)
+        counter = FlopCounterMode(display=False, custom_mapping=ATTENTION)
         started: list[int] = []  # of each module under way, the count at its begin
         inside = [0]  # of each, and of the network before them, what its parts did
 
@@ -91,7 +91,7 @@ def _attention(query: Shape, key: Shape, value: Shape, *_: Any, **__: Any) -> in
 
 
 # What the counter of torch leaves out on a CPU.
-_ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention}
+ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention}
 
 
 def tensors_of(code: Any) -> Iterator[Tensor]:

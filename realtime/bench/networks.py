@@ -13,6 +13,7 @@ from typing import Any
 
 from models import registry
 from realtime.bench.costs import MODES, Cost, Mode, Row, Spread, apart
+from realtime.bench.gpus import floor_of
 from realtime.bench.report import cut, machine, short, table, write
 from realtime.devices import Device, choose_device, use_threads
 
@@ -68,7 +69,12 @@ class NetworksBench:
                     row = Row(model, batch, mode, device, self.threads, self.seconds)
                     found = apart(row)
                     told = "cost" if isinstance(found, Cost) else "failure"
-                    figures["rows"].append(asdict(row) | {"cost": None, "failure": None, told: asdict(found)})
+                    floor_ms = floor_of(model, batch, mode, figures["device"])
+                    gap = found.frame_ms[0] / floor_ms if isinstance(found, Cost) and floor_ms else None
+                    least = {"floor_ms": floor_ms, "gap": gap}
+                    figures["rows"].append(
+                        asdict(row) | least | {"cost": None, "failure": None, told: asdict(found)}
+                    )
         return figures
 
 
@@ -109,6 +115,15 @@ def show(figures: Mapping[str, Any]) -> None:
         print("–: structure and decode were captured as one piece, so only the frame's time is known")
     for line in failures:  # the JSON has the rest of them
         print(cut(line))
+    if known := [row for row in figures["rows"] if row["gap"]]:
+        print(
+            "\nthe least that the GPU could take for its arithmetic or its memory, and how often that fits in"
+        )
+        gaps = [("model", "batch", "mode", "floor ms", "frame ms", "gap")]
+        for row in known:
+            least = short(row["floor_ms"]), _median(row["cost"]["frame_ms"]), short(row["gap"])
+            gaps.append((row["model"], str(row["batch"]), row["mode"], *least))
+        print(table(gaps, 1))
     modules, modes = _by_module(figures["rows"])
     if modules:
         print("\nof which by module; ms of a batch, or of one portrait in appearance")

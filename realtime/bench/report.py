@@ -47,4 +47,4 @@ def cut(line: str) -> str:
 
 def short(ms: float) -> str:
     """With as many digits as mean something."""
-    return f"{ms:.{2 if ms < 10 else 1 if ms < 1000 else 0}f}"
+    return f"{ms:.{2 if ms < 10 else 1 if ms < 1000 else 0}f}" if ms >= 0.1 or not ms else f"{ms:.2g}"

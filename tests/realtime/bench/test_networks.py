@@ -11,8 +11,9 @@ from models import registry
 from realtime.bench import costs, networks
 from realtime.bench.__main__ import main
 from realtime.bench.costs import MODES, WHOLE, Cost, Failure, Row
-from realtime.bench.networks import every, show
-from realtime.bench.report import WIDTH
+from realtime.bench.gpus import floor_of
+from realtime.bench.networks import NetworksBench, every, show
+from realtime.bench.report import WIDTH, machine
 
 
 def test_each_network_has_a_row_of_each_batch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -87,8 +88,12 @@ def figures(models: Sequence[str]) -> dict[str, Any]:
             part = spread if apart else None
             cost = asdict(Cost(303_300_000, part, part, spread, modules, 12345.6))
             row = asdict(Row(model, 8, mode, "cuda", 0, 3.0))
-            rows.append(row | {"cost": cost, "failure": None})
-        rows[-2] |= {"cost": None, "failure": asdict(Failure("not compiled", "InductorError: " + "no " * 99))}
+            rows.append(row | {"cost": cost, "failure": None, "floor_ms": 0.00123, "gap": 158332357.7})
+        rows[-2] |= {
+            "cost": None,
+            "gap": None,
+            "failure": asdict(Failure("not compiled", "InductorError: " + "no " * 99)),
+        }
     return {"device": "NVIDIA H200", "cores": 16, "threads": 8, "torch": "2.11.0+cu130", "rows": rows}
 
 
@@ -101,6 +106,10 @@ def test_the_tables_of_a_gpu_fit_and_nothing_is_broken(
     assert max(map(len, lines)) <= WIDTH
     rows = [line.split() for line in lines if line.startswith((f"{longest} ", "tiny "))]
     modes = len(MODES["cuda"])
+    gaps = [row for row in rows if "0.0012" in row]
+    assert gaps[0] == [longest, "8", "float32", "0.0012", "194749", "158332358"]
+    assert len(gaps) == 2 * (modes - 1), "of the modes that have a time"
+    rows = [row for row in rows if row not in gaps]
     whole, modules = rows[:modes], rows[2 * modes : 2 * modes + 2]
     assert len(rows) == 2 * modes + 2 * 2
     assert whole[0] == [
@@ -114,7 +123,14 @@ def test_the_tables_of_a_gpu_fit_and_nothing_is_broken(
         "12346",
     ]
     assert whole[-2] == [longest, "8", "fp16_compiled", "not", "compiled"]
-    assert whole[-1][4:] == ["fp16_captured", "–", "–", "194749", "188906–204486", "12346"]
+    assert whole[-1][4:] == [
+        "fp16_captured",
+        "–",
+        "–",
+        "194749",
+        "188906–204486",
+        "12346",
+    ]
     assert modules == [
         [longest, "8", "decode", "generator", *["194749"] * 4],
         [longest, "8", "decode", "stitching", *["0.30"] * 4],
@@ -124,6 +140,24 @@ def test_the_tables_of_a_gpu_fit_and_nothing_is_broken(
         sum(line.startswith(f"{longest}, batch 8, fp16_compiled: InductorError: no no") for line in lines)
         == 1
     )
+
+
+def test_rows_of_a_known_gpu_have_a_floor(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(networks, "apart", lambda row: Cost(1, None, None, (4.0, 3.0, 5.0), {}, None))
+    bench = NetworksBench(("tiny",), batch=(8,), device="cpu")
+    (here,) = bench.measure()["rows"]
+    assert (here["floor_ms"], here["gap"]) == (None, None)
+    show(bench.measure())
+    assert "floor" not in capsys.readouterr().out
+    monkeypatch.setattr(networks, "machine", lambda device: {**machine(device), "device": "Tesla T4"})
+    figures = bench.measure()
+    (there,) = figures["rows"]
+    assert there["floor_ms"] == floor_of("tiny", 8, "float32", "Tesla T4")
+    assert there["gap"] == 4.0 / there["floor_ms"]
+    show(figures)
+    assert "floor" in capsys.readouterr().out
 
 
 def test_every_size_of_every_network_is_measured() -> None:

@@ -13,7 +13,7 @@ from realtime.bench import overhead
 from realtime.bench.__main__ import main
 from realtime.bench.growth import census
 from realtime.bench.idle import SIDE, Idle
-from realtime.bench.overhead import FRAME, Timed
+from realtime.bench.overhead import FRAME, PROCESSOR, Timed
 from realtime.bench.recording import FRAMES, portrait, recording
 from realtime.bench.report import WIDTH
 from realtime.engine import Avatar, Engine, Rendered, Request
@@ -42,6 +42,7 @@ def test_the_command_measures_the_real_engine(tmp_path: Path, capsys: pytest.Cap
     stages_ms = figures["stages_ms"]
     assert all(0 < p50 <= p95 <= p99 for p50, p95, p99 in stages_ms.values())
     assert stages_ms[FRAME][0] > stages_ms["composite"][0]
+    assert PROCESSOR in stages_ms
     assert figures["cpu_ms"] > 0
     shares = [(one["share"], one["frames"]) for one in figures["memory"]]
     assert [share for share, _ in shares] == [0.0, 0.1, 0.5, 1.0]
@@ -53,11 +54,12 @@ def test_the_command_measures_the_real_engine(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_a_batch_is_shared_among_its_frames(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = FakeClock()
-    monkeypatch.setattr(overhead, "time", SimpleNamespace(perf_counter=clock))
+    clock, busy = FakeClock(), FakeClock()
+    monkeypatch.setattr(overhead, "time", SimpleNamespace(perf_counter=clock, thread_time=busy))
 
     def render(engine: Engine, requests: Sequence[Request]) -> list[Rendered]:
         clock.advance(0.012)
+        busy.advance(0.003)
         return [Rendered(None, True, {"decode": 6.0}, len(requests))] * len(requests)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Engine, "render_batch", render)
@@ -65,6 +67,7 @@ def test_a_batch_is_shared_among_its_frames(monkeypatch: pytest.MonkeyPatch) -> 
     for rows in (3, 1):
         engine.render_batch([None] * rows)  # type: ignore[list-item]
     assert list(engine.stages_ms[FRAME]) == pytest.approx([4, 4, 4, 12])
+    assert list(engine.stages_ms[PROCESSOR]) == pytest.approx([1, 1, 1, 3])
     assert list(engine.stages_ms["decode"]) == [2, 2, 2, 6]
     assert (engine.drawn, engine.batches) == (4, {3: 3, 1: 1})
     engine.forget()
