@@ -40,6 +40,8 @@ bench: $(DEV_STAMP)
 	$(BIN)/python -m realtime.bench quality
 	$(BIN)/python -m realtime.bench networks
 	$(BIN)/python -m realtime.bench sessions --model warp --sessions 1,2,4 --seconds 10
+	$(BIN)/python -m realtime.bench overhead
+	$(BIN)/python -m realtime.bench floors --gpu H200
 
 bench-gpu:
 	$(or $(PYTHON),python3) -m realtime.bench.gpu $(ARGS)
