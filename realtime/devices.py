@@ -49,10 +49,7 @@ def _cuda() -> tuple[bool, str]:
                 "the NVIDIA driver is too old for this build of torch, "
                 f"which is for CUDA {torch.version.cuda}: update the driver"
             )
-        return (
-            False,
-            f"torch cannot use the NVIDIA GPU ({said}): update its driver, or mend what is said there",
-        )
+        return False, f"torch cannot use the NVIDIA GPU ({said}): update its driver, or mend what it says"
     for warning in caught:  # of a device that can be used none the less
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     if not usable and torch.version.cuda is None and _nvidia():

@@ -20,9 +20,7 @@ class Gpu:
     """The makers' peaks, without sparsity."""
 
     device: str  # as torch calls it
-    tflops: Mapping[
-        Arithmetic, float
-    ]  # 10¹² operations a second; fp16, which bf16 does not exceed, on tensor cores
+    tflops: Mapping[Arithmetic, float]  # 10¹² operations a second; bf16 is no faster than fp16
     tb_s: float  # 10¹² bytes a second, of its memory
 
 

@@ -116,7 +116,7 @@ class Timed(Engine):
 
 
 def measure(settings: OverheadBench) -> dict[str, Any]:
-    """The figures. Raises ValueError for a device that isn't there."""
+    """The figures. Raises ValueError for a device that isn't there, and what the engine raises."""
     device = choose_device(settings.device)
     use_threads(settings.threads)
     canvas = Canvas.parse(settings.canvas)
@@ -133,7 +133,9 @@ def measure(settings: OverheadBench) -> dict[str, Any]:
             while (lacking := share * settings.frames - engine.drawn) > 0:
                 frames_each = min(PIECE, max(1, round(lacking / settings.sessions)))
                 asked += settings.sessions * (frames_each + 1)
-                players.play(0, frames_each)
+                for frame in players.play(0, frames_each):
+                    if frame.error is not None:
+                        raise frame.error
             found.append(census(share, engine.drawn))
         passed_s, passed_cpu_s = time.perf_counter() - began_s, time.process_time() - began_cpu_s
     return {
@@ -147,7 +149,7 @@ def measure(settings: OverheadBench) -> dict[str, Any]:
         "drawn": engine.drawn,
         "seconds": passed_s,
         "cpu_ms": 1e3 * passed_cpu_s / engine.drawn,
-        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "batches": dict(sorted(engine.batches.items())),
         "stages_ms": {
             name: [float(np.percentile(ms, share)) for share in (50, 95, 99)]

@@ -35,9 +35,9 @@ def test_what_is_kept_is_counted_and_what_is_not_is_not() -> None:
     before = census(0.0, 0)
     gone.clear()
     after = census(0.0, 0)
-    assert 100 <= before.objects - after.objects <= 250  # each with its attributes
+    assert 90 <= before.objects - after.objects <= 250  # a census is one, too, and attributes may be
     kept = [bytes(100 + index) for index in range(100)]
-    assert 100 <= census(0.0, 0).blocks - after.blocks <= 150, "of what the collector does not watch"
-    block = bytearray(b"\1") * 30_000_000
-    assert census(0.0, 0).resident_mb - after.resident_mb > 20
+    assert 90 <= census(0.0, 0).blocks - after.blocks <= 150, "of what the collector does not watch"
+    block = bytearray(b"\1") * 64_000_000  # so large a piece is always a new one
+    assert census(0.0, 0).resident_mb - after.resident_mb > 40
     del kept, block

@@ -13,7 +13,7 @@ from realtime.bench import overhead
 from realtime.bench.__main__ import main
 from realtime.bench.growth import census
 from realtime.bench.idle import SIDE, Idle
-from realtime.bench.overhead import FRAME, PROCESSOR, Timed
+from realtime.bench.overhead import FRAME, PROCESSOR, OverheadBench, Timed, measure
 from realtime.bench.recording import FRAMES, portrait, recording
 from realtime.bench.report import WIDTH
 from realtime.engine import Avatar, Engine, Rendered, Request
@@ -51,6 +51,19 @@ def test_the_command_measures_the_real_engine(tmp_path: Path, capsys: pytest.Cap
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= WIDTH
     assert lines[-1] == f"level after the first tenth: {'yes' if figures['level'] else 'no'}"
+
+
+def test_an_engine_that_breaks_down_is_not_played_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    render = Engine.render_batch
+
+    def fail_later(engine: Timed, requests: Sequence[Request]) -> list[Rendered]:
+        if engine.drawn >= 10:
+            raise RuntimeError("it fell off")
+        return render(engine, requests)
+
+    monkeypatch.setattr(Engine, "render_batch", fail_later)
+    with pytest.raises(RuntimeError, match="it fell off"):
+        measure(OverheadBench(2, frames=40, fps=50.0, canvas="64x64", device="cpu", threads=1))
 
 
 def test_a_batch_is_shared_among_its_frames(monkeypatch: pytest.MonkeyPatch) -> None:
