@@ -28,7 +28,7 @@ from realtime.bench.recording import portrait, recording
 from realtime.bench.report import machine, short, table, write
 from realtime.bench.sessions import WARM_UP_S, together
 from realtime.devices import Device, choose_device, use_threads
-from realtime.engine import Engine, Rendered, Request
+from realtime.engine import Begun, Engine, Rendered, Request
 from realtime.engine_thread import EngineThread
 from realtime.framing import Canvas
 
@@ -91,6 +91,7 @@ class Timed(Engine):
 
     def __init__(self, *settings: Any, **others: Any) -> None:
         super().__init__(*settings, **others)
+        self._began = self._busy = 0.0  # when the batch in hand did, and what the thread had had until then
         self.forget()
 
     def forget(self) -> None:
@@ -99,20 +100,22 @@ class Timed(Engine):
         self.stages_ms: dict[str, array[float]] = defaultdict(lambda: array("d"))  # of each frame its share
         self.batches: Counter[int] = Counter()  # how many were drawn together → frames
 
-    def render_batch(self, requests: Sequence[Request]) -> list[Rendered]:
-        started, busy = time.perf_counter(), time.thread_time()
-        rendered = super().render_batch(requests)
-        taken_ms = {
-            **rendered[0].stages_ms,
-            FRAME: 1e3 * (time.perf_counter() - started),
-            PROCESSOR: 1e3 * (time.thread_time() - busy),
-        }
-        rows = len(requests)
+    def begin(self, requests: Sequence[Request]) -> Begun:
+        self._began, self._busy = time.perf_counter(), time.thread_time()
+        return super().begin(requests)
+
+    def finish(self, begun: Begun) -> list[Rendered | Exception]:
+        drawn = super().finish(begun)
+        taken_ms = {FRAME: 1e3 * (time.perf_counter() - self._began)}
+        taken_ms[PROCESSOR] = 1e3 * (time.thread_time() - self._busy)
+        rows = len(drawn)
+        if isinstance(drawn[0], Rendered):
+            taken_ms |= drawn[0].stages_ms
         for name, ms in taken_ms.items():
             self.stages_ms[name].extend([ms / rows] * rows)
         self.batches[rows] += rows
         self.drawn += rows
-        return rendered
+        return drawn
 
 
 def measure(settings: OverheadBench) -> dict[str, Any]:

@@ -3,9 +3,10 @@
 from concurrent.futures import Future, wait
 
 from models.contract import Observation
+from realtime.avatar import Avatar, Portrait
 from realtime.bench.load import Frame, error_of, play
 from realtime.bench.recording import FRAMES
-from realtime.engine import Avatar, Portrait, Rendered
+from realtime.engine import Rendered
 from realtime.engine_thread import EngineThread
 
 OFFSET = 7  # frames of the recording, from one session to the next

@@ -14,10 +14,9 @@ Each generator has a process of its own, with an engine that has room for the la
 out where one before it lost more than half of its frames.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import Any, Literal
@@ -35,6 +34,7 @@ from realtime.devices import Device, Precision, choose_device, choose_half, use_
 from realtime.engine import Engine
 from realtime.engine_thread import EngineThread
 from realtime.framing import Canvas
+from realtime.ladder import sizes_up_to
 
 WARM_UP_S = 1.0  # of playing, which is not counted: longer than a driver's rest is looked at
 GRAPHS = ("cuda",)  # devices on which there are graphs
@@ -65,8 +65,6 @@ class SessionsBench:
     """How many sessions' frames are drawn together at most, as the server's."""
     batch_wait_ms: float = 4.0
     """How long a frame waits for others to be drawn with, as the server's."""
-    buckets: str = "1,2,4,8,16"
-    """Sizes of batches that are captured as CUDA graphs; none where it is empty, or the device has none."""
     against: Literal["eager"] | None = None
     """eager: play an engine without CUDA graphs too, in turns with the other; twice as long."""
     device: Device = "auto"
@@ -81,11 +79,8 @@ class SessionsBench:
     def __post_init__(self) -> None:
         for model in self.model:
             registry.parse(model)
-        for name, counts in (("sessions", self.sessions), ("buckets", self.buckets or "1")):
-            if not all(text.isdecimal() and int(text) for text in counts.split(",")):
-                raise ValueError(f"{name} {counts!r}: write counts from 1 up, for instance 1,2,4")
-        if self.against and not self.buckets:
-            raise ValueError("--against eager: both would be eager without --buckets")
+        if not all(text.isdecimal() and int(text) for text in self.sessions.split(",")):
+            raise ValueError(f"sessions {self.sessions!r}: write counts from 1 up, for instance 1,2,4")
         if not 0 < self.fps <= 1000:
             raise ValueError(f"fps {self.fps}: must be above 0, and 1000 at most")
         if not 1 <= self.seconds * self.fps < float("inf"):
@@ -95,19 +90,14 @@ class SessionsBench:
         Canvas.parse(self.canvas)
         self.batcher()
 
-    def batcher(self) -> "Batcher[Any]":
-        """What says which frames are drawn together."""
-        return Batcher(self.max_batch, self.batch_wait_ms / 1e3)
+    def batcher(self, most: int | None = None) -> "Batcher[Any]":
+        """What says which frames are drawn together. most: what the engine draws together."""
+        return Batcher(min(self.max_batch, most or self.max_batch), self.batch_wait_ms / 1e3)
 
     @property
     def counts(self) -> list[int]:
         """In ascending order, each once."""
-        return _ascending(self.sessions)
-
-    @property
-    def sizes(self) -> list[int]:
-        """Of the buckets, in ascending order, each once."""
-        return _ascending(self.buckets) if self.buckets else []
+        return sorted({int(text) for text in self.sessions.split(",")})
 
     def run(self) -> None:
         """Measure, write the JSON, print the table. Raises ValueError for a device or precision that can't
@@ -134,7 +124,6 @@ class SessionsBench:
             "precision": self.precision,
             "max_batch": self.max_batch,
             "batch_wait_ms": self.batch_wait_ms,
-            "buckets": self.sizes if device in GRAPHS else [],
             "against": self.against,
             "models": [],
         }
@@ -142,10 +131,6 @@ class SessionsBench:
             found = in_own_process(attempt, Trial(self, model, device))
             figures["models"].append(told(model, self, found))
         return figures
-
-
-def _ascending(counts: str) -> list[int]:
-    return sorted({int(text) for text in counts.split(",")})
 
 
 def told(model: str, settings: SessionsBench, found: "Found | Failure") -> dict[str, Any]:
@@ -195,18 +180,17 @@ def measure(trial: Trial) -> Iterator[Load]:
     use_threads(settings.threads)
     before = peak_mb(trial.device)
     generator = weights.seeded(trial.model)
-    engines = [_engine(generator, trial, settings.sizes)]
+    engines = [_engine(generator, trial, sizes_up_to(settings.max_batch))]
     if settings.against:
-        engines.append(_engine(generator, trial, []))
+        engines.append(_engine(generator, trial, ()))
     sources, frames = [portrait(engine) for engine in engines], recording(generator.spec.driving)
     for engine, source in zip(engines, sources, strict=True):
-        if hasattr(engine, "capture"):
-            engine.capture(source)
+        engine.capture(source)
     for sessions in settings.counts:
         with ExitStack() as stack:
             players = []
             for engine, source in zip(engines, sources, strict=True):
-                thread = EngineThread(engine, settings.batcher())
+                thread = EngineThread(engine, settings.batcher(max(engine.captured, default=None)))
                 players.append(stack.enter_context(Players(thread, source, frames, sessions, settings.fps)))
             for one in players:
                 one.begin()
@@ -218,17 +202,16 @@ def measure(trial: Trial) -> Iterator[Load]:
         own, *others = (
             summed_up(part, sessions, len(part) / sessions / settings.fps, peak) for part in played
         )
-        own = replace(own, captured=tuple(getattr(engines[0], "captured", ())))
+        own = replace(own, captured=engines[0].captured)
         yield replace(own, against=others[0]) if others else own
 
 
 def _engine(generator: Reenactor[Any, Any], trial: Trial, buckets: Sequence[int]) -> Engine:
-    """With room for the largest count. What is not captured is eager."""
+    """With room for the largest count."""
     settings = trial.settings
     half = choose_half(settings.precision, generator.spec, trial.device)
     canvas, most = Canvas.parse(settings.canvas), settings.counts[-1]
-    make: Callable[..., Engine] = partial(Engine, generator, trial.device, canvas, half=half, slots=most)
-    return make(buckets=buckets) if trial.device in GRAPHS else make()
+    return Engine(generator, trial.device, canvas, half=half, slots=most, buckets=buckets)
 
 
 def in_turns(players: Sequence[Players], settings: SessionsBench) -> list[list[Frame]]:

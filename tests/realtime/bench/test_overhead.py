@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from models.contract import Controls
+from realtime.avatar import Avatar
 from realtime.batching import Batcher
 from realtime.bench import overhead
 from realtime.bench.__main__ import main
@@ -16,7 +17,7 @@ from realtime.bench.idle import SIDE, Idle
 from realtime.bench.overhead import FRAME, PROCESSOR, OverheadBench, Timed, measure
 from realtime.bench.recording import FRAMES, portrait, recording
 from realtime.bench.report import WIDTH
-from realtime.engine import Avatar, Engine, Rendered, Request
+from realtime.engine import Begun, Engine, Rendered, Request
 from realtime.engine_thread import EngineThread
 from realtime.framing import Canvas
 from tests.fakes import FakeClock
@@ -54,14 +55,14 @@ def test_the_command_measures_the_real_engine(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_an_engine_that_breaks_down_is_not_played_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    render = Engine.render_batch
+    begin = Engine.begin
 
-    def fail_later(engine: Timed, requests: Sequence[Request]) -> list[Rendered]:
+    def fail_later(engine: Timed, requests: Sequence[Request]) -> Begun:
         if engine.drawn >= 10:
             raise RuntimeError("it fell off")
-        return render(engine, requests)
+        return begin(engine, requests)
 
-    monkeypatch.setattr(Engine, "render_batch", fail_later)
+    monkeypatch.setattr(Engine, "begin", fail_later)
     with pytest.raises(RuntimeError, match="it fell off"):
         measure(OverheadBench(2, frames=40, fps=50.0, canvas="64x64", device="cpu", threads=1))
 
@@ -70,15 +71,16 @@ def test_a_batch_is_shared_among_its_frames(monkeypatch: pytest.MonkeyPatch) -> 
     clock, busy = FakeClock(), FakeClock()
     monkeypatch.setattr(overhead, "time", SimpleNamespace(perf_counter=clock, thread_time=busy))
 
-    def render(engine: Engine, requests: Sequence[Request]) -> list[Rendered]:
+    def draw(engine: Engine, begun: list[None]) -> list[Rendered]:
         clock.advance(0.012)
         busy.advance(0.003)
-        return [Rendered(None, True, {"decode": 6.0}, len(requests))] * len(requests)  # type: ignore[arg-type]
+        return [Rendered(None, True, {"decode": 6.0}, len(begun))] * len(begun)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Engine, "render_batch", render)
+    monkeypatch.setattr(Engine, "begin", lambda engine, requests: requests)
+    monkeypatch.setattr(Engine, "finish", draw)
     engine = Timed(Idle(4))
     for rows in (3, 1):
-        engine.render_batch([None] * rows)  # type: ignore[list-item]
+        engine.finish(engine.begin([None] * rows))  # type: ignore[list-item]
     assert list(engine.stages_ms[FRAME]) == pytest.approx([4, 4, 4, 12])
     assert list(engine.stages_ms[PROCESSOR]) == pytest.approx([1, 1, 1, 3])
     assert list(engine.stages_ms["decode"]) == [2, 2, 2, 6]
@@ -136,10 +138,10 @@ class Hoarder(Engine):
         super().__init__(*settings, **others)
         self.kept: list[Any] = []
 
-    def render_batch(self, requests: Sequence[Request]) -> list[Rendered]:
-        rendered = super().render_batch(requests)
-        self.kept += [one.picture for one in rendered]
-        return rendered
+    def finish(self, begun: Begun) -> list[Rendered | Exception]:
+        drawn = super().finish(begun)
+        self.kept += [one.picture for one in drawn if isinstance(one, Rendered)]
+        return drawn
 
 
 def test_pictures_that_are_kept_are_noticed() -> None:

@@ -16,7 +16,8 @@ from realtime.bench.costs import Failure
 from realtime.bench.load import Frame, Load, Submit
 from realtime.bench.report import WIDTH
 from realtime.bench.sessions import TURNS, SessionsBench, Trial, attempt, in_turns, show, together, told
-from realtime.engine import Engine, Portrait, Rendered, Request
+from realtime.engine import Begun, Engine, Request
+from tests.gpu.recorder import Recorder
 from tests.live import PATIENCE_S
 from tests.models.tiny import Tiny
 
@@ -195,56 +196,50 @@ def test_who_was_last_in_a_turn_is_first_in_the_next(monkeypatch: pytest.MonkeyP
     assert log == [("one", 5, 19)]
 
 
-class Bucketed(Engine):
-    """As if there were CUDA graphs here. Every engine that is made is kept."""
+class Recorded(Engine):
+    """With graphs on the CPU, too. Every engine that is made is kept."""
 
-    made: ClassVar[list["Bucketed"]]
-    drew: ClassVar[list["Bucketed"]]  # who did, in order, each time that it is another
+    made: ClassVar[list["Recorded"]]
+    drew: ClassVar[list["Recorded"]]  # who did, in order, each time that it is another
 
-    def __init__(self, *settings: Any, buckets: Sequence[int], **others: Any) -> None:
-        super().__init__(*settings, **others)
-        self.buckets, self.captured = tuple(buckets), ()
+    def __init__(self, *settings: Any, **others: Any) -> None:
+        super().__init__(*settings, **others, cuda=Recorder())
         self.made.append(self)
 
-    def capture(self, portrait: Portrait) -> None:
-        self.captured = self.buckets[:-1]  # the largest did not fit
-
-    def render_batch(self, requests: Sequence[Request]) -> list[Rendered]:
+    def begin(self, requests: Sequence[Request]) -> Begun:
         if not self.drew or self.drew[-1] is not self:
             self.drew.append(self)
-        return super().render_batch(requests)
+        return super().begin(requests)
 
 
 @pytest.fixture
-def graphs(monkeypatch: pytest.MonkeyPatch) -> type[Bucketed]:
-    """They are on the CPU, too."""
-    Bucketed.made, Bucketed.drew = [], []
-    monkeypatch.setattr(sessions, "Engine", Bucketed)
+def graphs(monkeypatch: pytest.MonkeyPatch) -> type[Recorded]:
+    Recorded.made, Recorded.drew = [], []
+    monkeypatch.setattr(sessions, "Engine", Recorded)
     monkeypatch.setattr(sessions, "GRAPHS", ("cpu", "cuda"))
     monkeypatch.setattr(sessions, "AGAIN_S", 0.04)
-    return Bucketed
+    return Recorded
 
 
-def test_two_engines_of_one_network_take_turns(graphs: type[Bucketed]) -> None:
-    settings = replace(SHORT, sessions="1,2", seconds=0.4, against="eager", buckets="4,1,2")
+def test_two_engines_of_one_network_take_turns(graphs: type[Recorded]) -> None:
+    settings = replace(SHORT, sessions="1,2", seconds=0.4, against="eager", max_batch=4)
     found, failure = attempt(Trial(settings, "tiny", "cpu"))
     assert failure is None
     captured, eager = graphs.made
     assert captured.generator is eager.generator, "of the same weights, in the same memory"
-    assert (captured.buckets, eager.buckets) == ((1, 2, 4), ())
+    assert (captured.captured, eager.captured) == ((1, 2, 4), ())
     assert len(graphs.drew) > 2 * TURNS, "they changed places all the time"
     for load, count in zip(found, (1, 2), strict=True):
         assert load.against is not None
         assert (load.sessions, load.against.sessions) == (count, count)
         assert (load.frames, load.against.frames) == (20 * count, 20 * count)
-        assert (load.captured, load.against.captured) == ((1, 2), ())
+        assert (load.captured, load.against.captured) == ((1, 2, 4), ())
 
 
-def test_without_another_the_engine_is_made_of_its_buckets_alone(graphs: type[Bucketed]) -> None:
+def test_without_another_there_is_one_engine_and_it_has_graphs(graphs: type[Recorded]) -> None:
     ((load, *_), failure) = attempt(Trial(SHORT, "tiny", "cpu"))
-    assert (load.against, load.captured, failure) == (None, (1, 2, 4, 8), None)
-    (engine,) = graphs.made
-    assert engine.buckets == (1, 2, 4, 8, 16)
+    assert (load.against, load.captured, failure) == (None, (1, 2, 4, 8, 16), None)
+    assert len(graphs.made) == 1
 
 
 def figures(*models: dict[str, Any]) -> dict[str, Any]:
@@ -331,9 +326,7 @@ def test_how_many_were_drawn_together() -> None:
         (["--max-batch", "0"], "a batch of 0 frames"),
         (["--batch-wait-ms", "-1"], "patience and deadline must not be negative"),
         (["--canvas", "3"], "canvas '3'"),
-        (["--buckets", "1,x"], "buckets '1,x': write counts from 1 up"),
         (["--against", "eager"], "--against eager: both would be eager: there are no CUDA graphs on cpu"),
-        (["--against", "eager", "--buckets", ""], "--against eager: both would be eager without --buckets"),
         (["--model", "warp", "--precision", "fp16"], "model warp runs in float32 only"),
     ],
 )
