@@ -27,11 +27,11 @@ from realtime.avatar import Avatar
 from realtime.command_line import fail, native_messages_muted, parse, terminable
 from realtime.config import DriverPixels, check_source, controls_of
 from realtime.controls import ControlPanel
-from realtime.devices import Device, Precision, choose_device, choose_half, use_threads
+from realtime.devices import Backend, Device, Precision, choose_device, choose_half, use_threads
 from realtime.engine import Engine
 from realtime.film import Film, check_output
 from realtime.footage import Footage, Frame, open_footage
-from realtime.generators import make_generator, name_of
+from realtime.generators import device_of, make_generator, name_of
 from realtime.neutral import NO_FACE, most_neutral
 from realtime.pictures import load_picture
 from realtime.tracker import DriverTracker
@@ -55,8 +55,12 @@ class Animation:
     output: Path
     """Clip to write: .mp4, .mov or .mkv."""
     model: str = "auto"
-    """Generator, as NAME or NAME:SIZE: warp, imf, dae_gan, landmark_gan, latent or liveportrait. auto takes
-    liveportrait where models.fetch got its weights and the device makes 20 frames a second, else warp."""
+    """Generator, as NAME or NAME:SIZE: warp, imf, dae_gan, landmark_gan, latent or liveportrait; or the
+    folder that trainer.export wrote. auto takes liveportrait where models.fetch got its weights and the
+    device makes 20 frames a second, else warp."""
+    backend: Backend = "auto"
+    """What runs the generator: torch runs those that have a name, onnx (ONNX Runtime) those of a folder; auto
+    takes the one that goes with the model."""
     weights: str | None = None
     """The generator's weights (safetensors), for all but warp, where models.fetch didn't get them; or random,
     whose picture is noise, to try without."""
@@ -158,8 +162,14 @@ def animate(settings: Animation) -> Report:
         use_threads(0)
         device = choose_device(settings.device)
         generator = make_generator(
-            settings.model, settings.weights, len(settings.source), device, settings.precision
+            settings.model,
+            settings.weights,
+            len(settings.source),
+            device,
+            settings.precision,
+            settings.backend,
         )
+        device = device_of(generator, device)
         engine = Engine(generator, device, half=choose_half(settings.precision, generator.spec, device))
         portrait = engine.prepare(source, *others)
         for warning in portrait.warnings:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from aiortc import RTCIceServer
 
-from realtime.devices import Device, Precision
+from realtime.devices import Backend, Device, Precision
 from realtime.framing import Canvas
 
 DriverPixels = Literal["none", "mouth", "mouth+shading"]
@@ -42,8 +42,12 @@ class Settings:
     """Picture of the face to bring to life (JPEG, PNG, WebP or BMP). May be given several times, for models
     that look at several pictures of a person: the avatar is put into the first."""
     model: str = "auto"
-    """Generator, as NAME or NAME:SIZE: warp, imf, dae_gan, landmark_gan, latent or liveportrait. auto takes
-    liveportrait where models.fetch got its weights and the device makes 20 frames a second, else warp."""
+    """Generator, as NAME or NAME:SIZE: warp, imf, dae_gan, landmark_gan, latent or liveportrait; or the
+    folder that trainer.export wrote. auto takes liveportrait where models.fetch got its weights and the
+    device makes 20 frames a second, else warp."""
+    backend: Backend = "auto"
+    """What runs the generator: torch runs those that have a name, onnx (ONNX Runtime) those of a folder; auto
+    takes the one that goes with the model."""
     weights: str | None = None
     """The generator's weights (safetensors), for all but warp, where models.fetch didn't get them; or random,
     whose picture is noise, to try without."""

@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "float32", "fp16", "bf16"]
+Backend = Literal["auto", "torch", "onnx"]
 
 DRIVER = Path("/proc/driver/nvidia")  # where Linux shows that an NVIDIA driver is loaded
 HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}

@@ -1,8 +1,10 @@
 """The generator that a command line asks for: its name, its weights, and how many pictures it takes."""
 
 import logging
+import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,7 +12,8 @@ import torch
 from models import registry, weights
 from models.contract import Controls, Reenactor, Spec, map_code
 from models.describe import example
-from realtime.devices import Precision, choose_half, lowered
+from realtime import exported
+from realtime.devices import Backend, Precision, choose_half, lowered
 
 log = logging.getLogger(__name__)
 
@@ -28,30 +31,47 @@ def make_generator(
     sources: int = 1,
     device: str = "cpu",
     precision: Precision = "auto",
+    backend: Backend = "auto",
 ) -> Network:
     """The generator of `NAME` or `NAME:SIZE`, with the weights of that file, or with `random` ones, of which
     the log is told; without either, with those of the cache. `auto` is `PHOTOREAL` where its weights are in
-    the cache and it makes `ENOUGH_FPS` frames a second on the device, and otherwise `ANYWHERE`.
+    the cache and it makes `ENOUGH_FPS` frames a second on the device, and otherwise `ANYWHERE`. A folder
+    holds an exported one, which is on the device at once; `device_of` tells whether ONNX Runtime could.
 
     sources: how many pictures it shall take. Raises ValueError, in words for a user, where that is too many,
-    for an unknown name or size, and for weights that are missing, needless or not that generator's.
+    for an unknown name or size, for weights that are missing, needless or not that generator's, and for a
+    folder that is no generator, or that goes with other wishes.
     """
+    if is_folder(model):
+        return _exported(model, file, sources, device, precision, backend)
+    if backend == "onnx":
+        raise ValueError(
+            f"backend onnx runs what was exported: python -m trainer.export {model} --output DIR, then "
+            "--model DIR"
+        )
     if model == AUTO:
         if file is not None:
             raise ValueError("model auto chooses by itself: name with --model whose weights these are")
         return _chosen(sources, device, precision)
     cls, _ = registry.parse(model)
-    most = cls.spec.max_sources
-    if sources > most:
-        takes = "one source picture" if most == 1 else f"at most {most} source pictures"
-        raise ValueError(f"model {model} takes {takes}, not {sources}")
+    _check_sources(model, cls.spec, sources)
     generator = weights.create(model, file)
     if file == weights.RANDOM:
-        log.warning(
-            "model %s has random weights: its picture is noise, good only to see it run",
-            name_of(generator.spec),
-        )
+        _warn_of_noise(generator.spec)
     return generator
+
+
+def is_folder(model: str) -> bool:
+    """Does it name a folder, of an exported generator? A generator's name is none, whatever lies beside
+    us."""
+    if model == AUTO or model.partition(":")[0] in registry.names():
+        return False
+    return "/" in model or os.sep in model or Path(model).is_dir()
+
+
+def device_of(generator: Network, wanted: str) -> str:
+    """Where it is to run: on the wanted device, or where ONNX Runtime has it."""
+    return generator.device if isinstance(generator, exported.ExportedNetwork) else wanted
 
 
 def name_of(spec: Spec) -> str:
@@ -97,6 +117,38 @@ def frames_per_second(
             frame()
             frames += 1
     return frames / passed
+
+
+def _exported(
+    model: str, file: str | None, sources: int, device: str, precision: Precision, backend: Backend
+) -> Network:
+    """The generator of a folder, which is as it was exported."""
+    if backend == "torch":
+        raise ValueError(
+            f"{model} is an exported generator, which ONNX Runtime runs: leave --backend torch out"
+        )
+    if file is not None:
+        raise ValueError(f"{model} is an exported generator, with its weights: leave --weights out")
+    if precision != "auto":
+        raise ValueError(
+            f"{model} is an exported generator, of the precision it was exported in: leave --precision out"
+        )
+    generator = exported.load(Path(model), device)
+    _check_sources(model, generator.spec, sources)
+    if generator.untrained:
+        _warn_of_noise(generator.spec)
+    return generator
+
+
+def _check_sources(model: str, spec: Spec, sources: int) -> None:
+    most = spec.max_sources
+    if sources > most:
+        takes = "one source picture" if most == 1 else f"at most {most} source pictures"
+        raise ValueError(f"model {model} takes {takes}, not {sources}")
+
+
+def _warn_of_noise(spec: Spec) -> None:
+    log.warning("model %s has random weights: its picture is noise, good only to see it run", name_of(spec))
 
 
 def _chosen(sources: int, device: str, precision: Precision) -> Network:

@@ -35,7 +35,7 @@ from realtime.controls import ControlPanel
 from realtime.devices import choose_device, choose_half, use_threads
 from realtime.engine import Engine
 from realtime.engine_thread import EngineThread
-from realtime.generators import make_generator, name_of
+from realtime.generators import device_of, make_generator, name_of
 from realtime.pictures import load_picture
 from realtime.pipeline import Tracker
 from realtime.roster import Roster
@@ -112,8 +112,9 @@ def load(settings: Settings) -> tuple[Engine, Portrait]:
     device = choose_device(settings.device)
     use_threads(settings.threads)
     generator = make_generator(
-        settings.model, settings.weights, len(settings.source), device, settings.precision
+        settings.model, settings.weights, len(settings.source), device, settings.precision, settings.backend
     )
+    device = device_of(generator, device)
     half = choose_half(settings.precision, generator.spec, device)
     pictures = [load_picture(path) for path in settings.source]
     try:
