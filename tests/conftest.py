@@ -1,7 +1,9 @@
 """What every test gets."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -24,6 +26,27 @@ def _no_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("REENACT_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """`exported(name, precision)`: the folder of a network of `tests.models.test_contract.NARROW`, exported
+    once. Whoever changes it changes a copy."""
+    from tests.models.test_contract import narrow  # not for machines that only run the generators
+    from trainer.export import export
+    from trainer.graphs import graphs_of
+
+    made: dict[tuple[str, str], Path] = {}
+
+    def folder(name: str, precision: Literal["float32", "fp16"] = "float32") -> Path:
+        if (name, precision) not in made:
+            output = tmp_path_factory.mktemp("exported") / "model"
+            told = list(export(narrow(name), output, precision))
+            assert [one.graph for one in told] == list(graphs_of(narrow(name)))
+            made[name, precision] = output
+        return made[name, precision]
+
+    return folder
 
 
 @pytest.fixture

@@ -83,25 +83,6 @@ def assert_same(found: dict[str, Tensor], name: str, code: Any) -> None:
         assert difference(found[key], tensor) <= 1e-4, key
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Path]:
-    return {}
-
-
-@pytest.fixture
-def exported(made: dict[tuple[str, str], Path], tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Exports each network once: `exported(name, precision)` is its folder."""
-
-    def folder(name: str, precision: Any = "float32") -> Path:
-        if (name, precision) not in made:
-            made[name, precision] = tmp_path_factory.mktemp("exported") / "model"
-            told = list(export(narrow(name), made[name, precision], precision))
-            assert [one.graph for one in told] == list(graphs_of(narrow(name)))
-        return made[name, precision]
-
-    return folder
-
-
 @pytest.mark.parametrize("name", EVERY)
 def test_each_graph_says_what_torch_says(exported: Any, name: str) -> None:
     network, stranger = narrow(name).eval(), Stranger(exported(name))
