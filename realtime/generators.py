@@ -45,8 +45,9 @@ def make_generator(
     if is_folder(model):
         return _exported(model, file, sources, device, precision, backend)
     if backend == "onnx":
+        name = "NAME" if model == AUTO else model
         raise ValueError(
-            f"backend onnx runs what was exported: python -m trainer.export {model} --output DIR, then "
+            f"backend onnx runs what was exported: python -m trainer.export {name} --output DIR, and then "
             "--model DIR"
         )
     if model == AUTO:

@@ -1,6 +1,7 @@
 """What a person sees who opens the page: the portrait moves as they do. A real browser, server and
 generator, and a real face as the camera."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -30,9 +31,10 @@ def mouth_opening(pictures: list[Picture]) -> float:
     return float(np.nanmedian(motion(landmarks(pictures)).mouth))
 
 
-def test_the_avatars_mouth_opens_as_the_drivers(browser: Browser, astronaut: Running) -> None:
+def mouth_follows(browser: Browser, address: str) -> None:
+    """Fails where the avatar's mouth does not open as the driver's."""
     driver = browsing.clip_frames()
-    there = visit(browser, astronaut.address)
+    there = visit(browser, address)
     there.start()
     frames = there.numbered(120)
     assert len(frames) > 110
@@ -44,6 +46,32 @@ def test_the_avatars_mouth_opens_as_the_drivers(browser: Browser, astronaut: Run
     assert both.mean() > 0.95
     assert np.corrcoef(driven[both], shown[both])[0, 1] > 0.9
     there.page.context.close()
+
+
+def test_the_avatars_mouth_opens_as_the_drivers(browser: Browser, astronaut: Running) -> None:
+    mouth_follows(browser, astronaut.address)
+
+
+@pytest.mark.slow
+def test_an_exported_avatars_mouth_opens_as_the_drivers(
+    browser: Browser, exported: Callable[..., Path]
+) -> None:
+    with browsing.server("--model", str(exported("warp"))) as running:
+        mouth_follows(browser, running.address)
+
+
+def test_an_exported_network_is_shown(browser: Browser, exported: Callable[..., Path]) -> None:
+    """Its weights are random: what is seen is no portrait, but it moves."""
+    with browsing.server("--model", str(exported("landmark_gan"))) as running:
+        there = visit(browser, running.address)
+        there.start()
+        frames = [picture for _, picture in there.numbered(40)]
+        assert len(frames) > 30
+        rest = browsing.still(running.address)
+        assert min(difference(rest, frame) for frame in frames) > 20
+        assert max(difference(frames[0], frame) for frame in frames) > 0.5
+        assert not there.complaints
+        there.page.context.close()
 
 
 def test_another_portrait_takes_over_while_running(browser: Browser, astronaut: Running) -> None:
