@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models import registry
+from models import registry, weights
 from models.contract import Controls, Observation, Reenactor, cat_codes, map_code
 from models.describe import named
 from realtime import export_page
@@ -119,7 +119,8 @@ def load(folder: Path, device: str = "cpu", cuda: Any = torch.cuda) -> ExportedN
                 "pip install 'onnxruntime-gpu[cuda,cudnn]' gets the libraries that it was built for"
             )
             return load(folder, "cpu")
-    return ExportedNetwork(page, graphs, device)
+    with weights.naming(folder):
+        return ExportedNetwork(page, graphs, device)
 
 
 def _usable(device: str) -> str:

@@ -14,7 +14,7 @@ import onnxruntime
 import pytest
 import torch
 
-from models.contract import Reenactor, map_code
+from models.contract import Controls, Reenactor, map_code
 from models.describe import example, named
 from models.observation import observe
 from models.portrait_face import portrait_face
@@ -260,118 +260,41 @@ def test_half_precision_is_the_exports_own_matter(exported: Exports) -> None:
     assert spec.half is None
 
 
-# -- what is refused --------------------------------------------------------------------------------------
+# -- portraits prepared on the host -----------------------------------------------------------------------
 
 
-@pytest.fixture
-def copy(exported: Exports, tmp_path: Path) -> Path:
-    return shutil.copytree(exported("tiny"), tmp_path / "model")
-
-
-def changed(folder: Path, change: Callable[[Any], object]) -> None:
+def on_host(exported: Exports, folder: Path, **wishes: Any) -> Path:
+    """The tiny network's folder as of one that prepares portraits on the host. wishes: fields of its spec."""
+    folder = shutil.copytree(exported("tiny"), folder)
     page = json.loads((folder / NAME).read_text())
-    change(page)
+    page["spec"] |= {"appearance": "host", **wishes}
+    del page["graphs"]["appearance"]
     (folder / NAME).write_text(json.dumps(page))
+    return folder
 
 
-def test_no_folder_and_no_page(copy: Path) -> None:
-    with pytest.raises(ValueError, match=r"gone: there is no such folder; expected .* trainer\.export NAME"):
-        load(copy.parent / "gone")
-    (copy / NAME).unlink()
-    with pytest.raises(ValueError, match=r"model: there is no spec\.json in it; .* trainer\.export NAME"):
-        load(copy)
+def test_portraits_may_be_prepared_by_the_networks_own_code(exported: Exports, tmp_path: Path) -> None:
+    found = load(on_host(exported, tmp_path / "model"))
+    driving = example(found.spec.driving)
+    appearance = found.encode_appearance([example(found.spec.source)])
+    structure = found.encode_structure(driving)
+    moved = found.transfer(structure, structure, appearance, Controls.default())
+    assert_same(moved.token, appearance.structure.token)
+    assert found.decode(appearance, moved)[0].shape == (1, 3, 32, 32)
 
 
-@pytest.mark.parametrize("text", ["{", "[" * 100_000, "\xff"])
-def test_a_page_that_is_not_json(copy: Path, text: str) -> None:
-    (copy / NAME).write_bytes(text.encode("latin-1"))
-    with pytest.raises(ValueError, match=r"spec\.json: not JSON; expected"):
-        load(copy)
+def test_code_that_prepares_portraits_otherwise_is_told(exported: Exports, tmp_path: Path) -> None:
+    wide = load(on_host(exported, tmp_path / "wide", size="wide"))
+    with pytest.raises(ValueError, match=r"^this program's tiny prepares .*, appearance\.features: "):
+        wide.encode_appearance([example(wide.spec.source)])
+    crop = json.loads((exported("tiny") / NAME).read_text())["spec"]["source"] | {"scale": 2.0}
+    with pytest.raises(ValueError, match=r"crop: this program's tiny .*: it wants another crop; "):
+        load(on_host(exported, tmp_path / "crop", source=crop))
+    with pytest.raises(ValueError, match="name: unknown model 'nobody'; known: "):
+        load(on_host(exported, tmp_path / "name", name="nobody", size=""))
 
 
-def drop(page: Any, *keys: str) -> None:
-    for key in keys[:-1]:
-        page = page[key]
-    del page[keys[-1]]
-
-
-def put(page: Any, value: Any, *keys: Any) -> None:
-    for key in keys[:-1]:
-        page = page[key]
-    page[keys[-1]] = value
-
-
-CHANGES: dict[str, tuple[Callable[[Any], object], str]] = {
-    "newer": (
-        lambda page: put(page, 2, "format"),
-        r"spec\.json: its format is 2; expected 1: export .* anew",
-    ),
-    "unsaid": (lambda page: drop(page, "format"), "its format is None; expected 1"),
-    "no spec": (lambda page: drop(page, "spec"), r"not a whole page \(KeyError\('spec'\)\); expected"),
-    "no crop": (lambda page: drop(page, "spec", "source", "shift"), "not a whole page"),
-    "other crop": (lambda page: put(page, 1, "spec", "source", "sharp"), r"not a whole page \(TypeError"),
-    "graphs": (lambda page: put(page, [], "graphs"), r"not a whole page \(AttributeError"),
-    "no decode": (lambda page: drop(page, "graphs", "decode"), "it tells of no graph 'decode'"),
-    "no portraits": (lambda page: drop(page, "graphs", "appearance"), "it tells of no graph 'appearance'"),
-    "stranger": (
-        lambda page: put(page, "moved.x", "graphs", "decode", "inputs", 0, "name"),
-        r"decode\.onnx takes 'moved\.x', which no graph gives",
-    ),
-    "type": (
-        lambda page: put(page, "bfloat16", "graphs", "decode", "inputs", 0, "dtype"),
-        r"decode\.onnx takes nothing, or of types other than float32, float16, int64, bool",
-    ),
-    "other code": (
-        lambda page: put(page, "moved.x", "graphs", "transfer", "outputs", 0, "name"),
-        r"transfer\.onnx gives another code than structure\.onnx",
-    ),
-    "pictures": (
-        lambda page: put(page, "depth", "graphs", "decode", "outputs", 1, "name"),
-        r"decode\.onnx gives other than rgb and alpha",
-    ),
-    "shape": (
-        lambda page: put(page, ["batch", 5], "graphs", "structure", "outputs", 0, "shape"),
-        r"structure\.onnx: its outputs include structure\.token \(batch×4 .* tells of .* \(batch×5 float32\)",
-    ),
-    "sha": (
-        lambda page: put(page, "0" * 64, "graphs", "blend", "sha256"),
-        r"blend\.onnx: damaged, or another export's: its SHA-256 is .*…, expected 0{12}…, as spec\.json",
-    ),
-    "no file": (
-        lambda page: put(page, "gone.onnx", "graphs", "blend", "file"),
-        r"gone\.onnx: can't be read: No such file or directory; export the generator anew",
-    ),
-}
-
-
-@pytest.mark.parametrize("change", CHANGES)
-def test_what_is_not_as_told(copy: Path, change: str) -> None:
-    apply, reason = CHANGES[change]
-    changed(copy, apply)
-    with pytest.raises(ValueError, match=reason) as told:
-        load(copy)
-    assert "\n" not in str(told.value)
-    assert str(copy) in str(told.value)
-
-
-def test_a_damaged_graph(copy: Path) -> None:
-    with open(copy / "decode.onnx", "ab") as file:
-        file.write(b"\0")
-    with pytest.raises(ValueError, match=r"decode\.onnx: damaged"):
-        load(copy)
-
-
-def test_without_onnxruntime(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_onnxruntime(exported: Exports, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match="onnxruntime is not installed: pip install onnxruntime"):
-        load(copy)
-
-
-def test_untrained_weights_are_told(copy: Path, caplog: pytest.LogCaptureFixture) -> None:
-    make_generator(str(copy))
-    assert not caplog.messages
-    changed(copy, lambda page: put(page, True, "untrained"))
-    make_generator(str(copy))
-    assert caplog.messages == [
-        "model tiny:narrow has random weights: its picture is noise, good only to see it run"
-    ]
+        load(exported("tiny"))
