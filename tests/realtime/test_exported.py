@@ -274,7 +274,7 @@ def on_host(exported: Exports, folder: Path, **wishes: Any) -> Path:
 
 
 def test_portraits_may_be_prepared_by_the_networks_own_code(exported: Exports, tmp_path: Path) -> None:
-    found = load(on_host(exported, tmp_path / "model"))
+    found = load(on_host(exported, tmp_path / "model")).requires_grad_(False)
     driving = example(found.spec.driving)
     appearance = found.encode_appearance([example(found.spec.source)])
     structure = found.encode_structure(driving)
