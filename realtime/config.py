@@ -55,6 +55,9 @@ class Settings:
     """Where the generator runs; auto takes a GPU where there is one."""
     precision: Precision = "auto"
     """Of a network's numbers: float32, fp16 or bf16; auto takes fp16 on CUDA where that is known to do."""
+    compile: bool = False
+    """Have torch compile the generator at the start, which takes minutes and wants a C++ compiler (on a GPU,
+    triton), and then draws faster."""
     host: str = "127.0.0.1"
     """Address to listen on. 0.0.0.0 lets other machines in, and then a token is asked for."""
     port: int = 8080

@@ -179,11 +179,18 @@ class Engine:
 
     def render(self, avatar: Avatar, observation: Observation, time_s: float) -> Rendered:
         """The avatar's frame for one observation (batch 1, on the CPU). time_s: the frame's time, which never
-        runs backwards. Raises NotFinite where a network gave what is no number, and what it raises."""
-        (found,) = self.finish(self.begin([Request(avatar, observation, time_s)]))
-        if isinstance(found, Exception):
-            raise found
-        return found
+        runs backwards. Raises as `draw`."""
+        return self.draw([Request(avatar, observation, time_s)])[0]
+
+    def draw(self, requests: Sequence[Request]) -> list[Rendered]:
+        """One frame of each of several avatars, in the order of the requests. Raises what went wrong with the
+        first that could not be drawn, NotFinite where a network gave what is no number."""
+        frames = []
+        for found in self.finish(self.begin(requests)):
+            if isinstance(found, Exception):
+                raise found
+            frames.append(found)
+        return frames
 
     @torch.inference_mode()
     def begin(self, requests: Sequence[Request]) -> Begun:

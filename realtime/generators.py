@@ -75,6 +75,22 @@ def device_of(generator: Network, wanted: str) -> str:
     return generator.device if isinstance(generator, exported.ExportedNetwork) else wanted
 
 
+def runs_in_torch(generator: Network) -> bool:
+    """Can what it does be captured, and compiled? ONNX Runtime's can't."""
+    return not isinstance(generator, exported.ExportedNetwork)
+
+
+def compile_calls(generator: Network) -> None:
+    """Have torch compile its two heavy calls, when they are first run. Raises ValueError where there is
+    nothing of torch's in them."""
+    if not runs_in_torch(generator):
+        raise ValueError(
+            "--compile: ONNX Runtime runs this generator, and torch compiles its own: leave it out"
+        )
+    for call in ("encode_structure", "decode"):
+        setattr(generator, call, torch.compile(getattr(generator, call)))
+
+
 def name_of(spec: Spec) -> str:
     """`NAME`, or `NAME:SIZE` where there are several."""
     return f"{spec.name}:{spec.size}" if spec.size else spec.name

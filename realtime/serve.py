@@ -16,7 +16,7 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
 from typing import Any
@@ -33,9 +33,10 @@ from realtime.command_line import fail, native_messages_muted, parse
 from realtime.config import MAX_UPLOAD, Settings
 from realtime.controls import ControlPanel
 from realtime.devices import choose_device, choose_half, use_threads
-from realtime.engine import Engine
+from realtime.engine import Engine, Request
 from realtime.engine_thread import EngineThread
-from realtime.generators import device_of, make_generator, name_of
+from realtime.generators import compile_calls, device_of, make_generator, name_of, runs_in_torch
+from realtime.ladder import sizes_up_to
 from realtime.pictures import load_picture
 from realtime.pipeline import Tracker
 from realtime.roster import Roster
@@ -116,11 +117,29 @@ def load(settings: Settings) -> tuple[Engine, Portrait]:
     )
     device = device_of(generator, device)
     half = choose_half(settings.precision, generator.spec, device)
+    most = min(settings.max_batch, settings.max_sessions)
+    if settings.compile:
+        compile_calls(generator)
     pictures = [load_picture(path) for path in settings.source]
     try:
-        engine = Engine(generator, device, settings.size, time.monotonic, half, slots=settings.max_sessions)
+        engine = Engine(
+            generator,
+            device,
+            settings.size,
+            time.monotonic,
+            half,
+            slots=settings.max_sessions,
+            buckets=sizes_up_to(most) if runs_in_torch(generator) else (),
+        )
         portrait = engine.prepare(*pictures)
-        warm_up(engine, portrait, pictures[0])
+        engine.capture(portrait)
+        # What is compiled for two fits more of them, too.
+        warm_up(engine, portrait, pictures[0], range(1, 1 + min(most, 2 if settings.compile else 1)))
+    except torch._dynamo.exc.BackendCompilerFailed as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(
+            f"torch could not compile model {name_of(generator.spec)} ({reason}): leave --compile out"
+        ) from None
     except torch.OutOfMemoryError:
         raise ValueError(
             f"not enough memory on {device} for model {name_of(generator.spec)} at {settings.canvas}, "
@@ -129,12 +148,16 @@ def load(settings: Settings) -> tuple[Engine, Portrait]:
     return engine, portrait
 
 
-def warm_up(engine: Engine, portrait: Portrait, picture: Picture) -> None:
+def warm_up(engine: Engine, portrait: Portrait, picture: Picture, counts: Iterable[int] = (1,)) -> None:
     """Let the portrait drive itself, lose its face and find it again, so that nobody waits for what torch
-    prepares at the first call. picture: the portrait's, the first where there are several."""
-    avatar, face = Avatar(portrait), engine.as_driver(picture)
-    for frame, seen in enumerate((True, False, True)):
-        engine.render(avatar, face._replace(valid=torch.tensor([seen])), frame * WARM_UP_STEP_S)
+    prepares at the first call. picture: the portrait's, the first where there are several. counts: how many
+    of it at once, one after the other."""
+    face = engine.as_driver(picture)
+    for count in counts:
+        avatars = [Avatar(portrait) for _ in range(count)]
+        for frame, seen in enumerate((True, False, True)):
+            driver = face._replace(valid=torch.tensor([seen]))
+            engine.draw([Request(avatar, driver, frame * WARM_UP_STEP_S) for avatar in avatars])
 
 
 def make_services(
@@ -147,9 +170,10 @@ def make_services(
     """What the sessions of a server share. The caller starts and stops the engine's thread, and shuts the
     pools."""
     spec = engine.generator.spec
+    most = min(settings.max_batch, max(engine.captured, default=settings.max_batch))
     return Services(
         engine=engine,
-        engine_thread=EngineThread(engine, Batcher(settings.max_batch, settings.batch_wait_ms / 1e3)),
+        engine_thread=EngineThread(engine, Batcher(most, settings.batch_wait_ms / 1e3)),
         panel=ControlPanel(spec, settings.ceilings),
         portrait=portrait,
         metrics=Metrics(),

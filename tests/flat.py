@@ -10,7 +10,7 @@ from torch import Tensor
 from models.contract import Controls, CropRule, Observation, Reenactor, Spec
 from models.registry import register
 from realtime.avatar import Picture, Portrait
-from realtime.engine import Engine, Rendered, Request
+from realtime.engine import Engine
 from realtime.framing import Framing
 
 FPS = 30
@@ -127,15 +127,6 @@ class Ill(Flat):
     def encode_structure(self, driving: Observation) -> FlatStructure:
         code = super().encode_structure(driving)
         return FlatStructure(torch.where(code.level > 200 / 255, torch.nan, code.level))
-
-
-def drawn(engine: Engine, requests: Sequence[Request]) -> list[Rendered]:
-    """All those frames, together. None may fail."""
-    found = engine.finish(engine.begin(requests))
-    for one in found:
-        if isinstance(one, Exception):
-            raise one
-    return [one for one in found if isinstance(one, Rendered)]
 
 
 def level_of(structure: FlatStructure) -> int:

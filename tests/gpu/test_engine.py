@@ -23,7 +23,6 @@ from tests.flat import (
     FlatEngine,
     FlatStructure,
     Ill,
-    drawn,
     flat_picture,
     level_of,
     seen,
@@ -107,8 +106,7 @@ def test_a_long_play_is_the_same_with_graphs(device: str) -> None:
             for cast in casts:
                 cast[who].calibrate()
         ours, theirs = (
-            drawn(
-                engine,
+            engine.draw(
                 [Request(cast[who], frame, step / FPS) for who, frame in zip(some, frames, strict=True)],
             )
             for engine, cast in zip(engines, casts, strict=True)
@@ -140,7 +138,7 @@ def test_every_network_draws_the_same_with_graphs(name: str, canvas: Canvas | No
         for step, frame in enumerate((*frames, frames[0]._replace(valid=torch.tensor([False])))):
             other = frames[(step + 1) % len(frames)]
             requests = [Request(cast[0], frame, step / 5), Request(cast[1], other, step / 5)]
-            shown += [one.picture for one in drawn(engine, requests)]
+            shown += [one.picture for one in engine.draw(requests)]
         pictures.append(shown)
     assert graphs.captured == (2,)
     assert all(picture.ndim == 2 for picture in pictures[1])
@@ -240,7 +238,7 @@ def test_more_sessions_than_were_reckoned_with_are_drawn_after_a_new_recording()
     ]
     cuda.log.clear()
     for step in range(2):
-        found = drawn(engine, [Request(avatar, seen(100), step / FPS) for avatar in avatars])
+        found = engine.draw([Request(avatar, seen(100), step / FPS) for avatar in avatars])
         for one, level in zip(found, (60, 120, 180), strict=True):
             assert alike(one.picture, np.full((SIZE, SIZE, 3), (level, 100, 0), np.uint8))
     assert len([line for line in cuda.log if line == "captured"]) == 8, "all sizes, once"
@@ -280,14 +278,14 @@ def test_a_device_error_costs_no_frame(where: str, caplog: pytest.LogCaptureFixt
     engine = flat(cuda=cuda)
     avatars = [Avatar(engine.prepare(flat_picture(level)), wishes("cpu", relative=0.0)) for level in (60, 90)]
     requests = [Request(avatar, seen(100), 0.0) for avatar in avatars]
-    assert all(one.picture.ndim == 2 for one in drawn(engine, requests))
+    assert all(one.picture.ndim == 2 for one in engine.draw(requests))
 
     def fall() -> None:
         raise RuntimeError("CUDA error: unspecified launch failure\nand many lines more")
 
     cuda.faults[where] = fall
     with caplog.at_level(logging.WARNING):
-        found = drawn(engine, [request._replace(time_s=0.1) for request in requests])
+        found = engine.draw([request._replace(time_s=0.1) for request in requests])
     assert [record.message for record in caplog.records] == [
         "a graph failed, and its frames are drawn once more without: CUDA error: unspecified launch failure"
     ]
@@ -295,7 +293,7 @@ def test_a_device_error_costs_no_frame(where: str, caplog: pytest.LogCaptureFixt
         assert one.picture.ndim == 3, "no graph drew it"
         assert alike(one.picture, np.full((SIZE, SIZE, 3), (level, 100, 0), np.uint8))
     del cuda.faults[where]
-    assert all(one.picture.ndim == 2 for one in drawn(engine, [one._replace(time_s=0.2) for one in requests]))
+    assert all(one.picture.ndim == 2 for one in engine.draw([one._replace(time_s=0.2) for one in requests]))
 
 
 def test_a_face_is_eased_to_as_ever_where_its_frame_is_drawn_twice() -> None:
@@ -392,7 +390,7 @@ def test_a_device_that_can_record_nothing_draws_all_the_same(
 def test_a_batch_beyond_the_largest_graph_is_drawn_without() -> None:
     engine = flat()
     avatars = [Avatar(engine.prepare(flat_picture(60 + 10 * index))) for index in range(9)]
-    found = drawn(engine, [Request(avatar, seen(100), 0.0) for avatar in avatars])
+    found = engine.draw([Request(avatar, seen(100), 0.0) for avatar in avatars])
     assert all(one.picture.ndim == 3 for one in found)
 
 

@@ -11,8 +11,8 @@ from PIL import Image
 
 from models import weights
 from realtime.animate import Animation, animate
+from realtime.avatar import Avatar
 from realtime.config import Settings
-from realtime.engine import Avatar
 from realtime.exported import ExportedNetwork
 from realtime.footage import open_footage
 from realtime.generators import device_of, is_folder, make_generator

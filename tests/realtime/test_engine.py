@@ -22,7 +22,6 @@ from tests.flat import (
     FlatEngine,
     FlatStructure,
     Ill,
-    drawn,
     flat_picture,
     level_of,
     seen,
@@ -190,7 +189,7 @@ def test_a_batch_draws_what_each_would_have_alone() -> None:
         some = chance.sample(pairs, chance.randint(1, 5))
         frames = [seen(chance.randint(40, 200)) if chance.random() < 0.8 else UNSEEN for _ in some]
         requests = [Request(one, frame, step / FPS) for (one, _), frame in zip(some, frames, strict=True)]
-        found = drawn(together, requests)
+        found = together.draw(requests)
         expected = [
             alone.render(other, frame, step / FPS) for (_, other), frame in zip(some, frames, strict=True)
         ]
@@ -224,7 +223,7 @@ def test_ten_thousand_joins_leaves_and_new_portraits_misroute_nothing() -> None:
             Request(avatar, seen(driver), step / FPS)
             for (avatar, _), driver in zip(some, drivers, strict=True)
         ]
-        found = drawn(engine, requests)
+        found = engine.draw(requests)
         for rendered, (_, (level,)), driver in zip(found, some, drivers, strict=True):
             red, green, _ = rendered.picture.mean((0, 1))
             assert (red, green) == pytest.approx((level, driver), abs=1)
@@ -243,7 +242,7 @@ def test_a_network_draws_a_batch_as_it_does_alone(make: Callable[[], Reenactor])
             avatar.use_neutral(engine.generator.neutral([engine.encode(drivers[0])]))
         requests = [Request(avatar, seen, 1.0) for avatar, seen in zip(avatars, drivers, strict=True)]
         if batch:
-            return [one.picture for one in drawn(engine, requests)]
+            return [one.picture for one in engine.draw(requests)]
         return [engine.render(*request).picture for request in requests]
 
     with DriverTracker(generator.spec.driving) as tracker:

@@ -19,8 +19,9 @@ from models.describe import example, named
 from models.observation import observe
 from models.portrait_face import portrait_face
 from realtime import exported as module
+from realtime.avatar import Avatar
 from realtime.devices import choose_half
-from realtime.engine import Avatar, Engine, Request
+from realtime.engine import Engine, Request
 from realtime.export_page import GIVES, NAME
 from realtime.exported import load
 from realtime.generators import device_of, make_generator
@@ -140,7 +141,7 @@ def film(network: Reenactor[Any, Any]) -> list[np.ndarray]:
         requests = [
             Request(avatar, seen, time_s * 0.4) for avatar, seen in zip(avatars, (one, other), strict=True)
         ]
-        shown += [rendered.picture for rendered in engine.render_batch(requests)]
+        shown += [rendered.picture for rendered in engine.draw(requests)]
     return [*shown, engine.render(avatars[1], driving[0], 2.0).picture]
 
 
@@ -161,7 +162,8 @@ import sys, torch
 from pathlib import Path
 import numpy as np
 from models.describe import example
-from realtime.engine import Avatar, Engine
+from realtime.avatar import Avatar
+from realtime.engine import Engine
 from realtime.generators import make_generator
 
 assert "onnxruntime" not in sys.modules
