@@ -85,7 +85,7 @@ def compile_calls(generator: Network) -> None:
     nothing of torch's in them."""
     if not runs_in_torch(generator):
         raise ValueError(
-            "--compile: ONNX Runtime runs this generator, and torch compiles its own: leave it out"
+            "ONNX Runtime runs this generator, and torch compiles only its own: leave --compile out"
         )
     for call in ("encode_structure", "decode"):
         setattr(generator, call, torch.compile(getattr(generator, call)))

@@ -12,10 +12,13 @@ from PIL import Image
 from models import weights
 from realtime.animate import Animation, animate
 from realtime.avatar import Avatar
+from realtime.bench.recording import portrait, recording
 from realtime.config import Settings
+from realtime.engine import Engine, Request
 from realtime.exported import ExportedNetwork
 from realtime.footage import open_footage
-from realtime.generators import device_of, is_folder, make_generator
+from realtime.framing import Canvas
+from realtime.generators import compile_calls, device_of, is_folder, make_generator, runs_in_torch
 from realtime.serve import load
 from tests.material import ASTRONAUT, GRID_CLIP, MONA_LISA, frames
 from tests.models.test_contract import narrow
@@ -39,6 +42,34 @@ def test_a_name_is_torchs(backend: str) -> None:
     network = make_generator("tiny", "random", backend=backend)  # type: ignore[arg-type]
     assert type(network) is type(narrow("tiny"))
     assert device_of(network, "cuda") == "cuda"
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method:DeprecationWarning")  # torch uses its own
+def test_what_torch_has_compiled_draws_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches of one, and of several."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    plain, compiled = (make_generator("tiny", "random") for _ in range(2))
+    compiled.load_state_dict(plain.state_dict())
+    compile_calls(compiled)
+    shown = []
+    for network in (plain, compiled):
+        engine = Engine(network, canvas=Canvas(64, 64), slots=3)
+        avatars = [Avatar(portrait(engine)) for _ in range(3)]
+        frames = recording(network.spec.driving)[:3]
+        for count in (1, 2, 3):
+            requests = [
+                Request(avatar, frame, count / 30) for avatar, frame in zip(avatars, frames, strict=True)
+            ]
+            shown += [one.picture.astype(int) for one in engine.draw(requests[:count])]
+    for ours, theirs in zip(shown[:6], shown[6:], strict=True):
+        assert np.abs(ours - theirs).max() <= 1
+
+
+def test_there_is_nothing_to_compile_in_a_folder(exported: Exports) -> None:
+    network = make_generator(str(exported("tiny")))
+    assert not runs_in_torch(network)
+    with pytest.raises(ValueError, match="leave --compile out"):
+        compile_calls(network)
 
 
 @pytest.mark.parametrize("backend", ["auto", "onnx"])

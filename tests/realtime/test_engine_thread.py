@@ -2,17 +2,19 @@
 
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
 from models.contract import Controls, Observation
 from realtime.avatar import Avatar
 from realtime.batching import ACTIVE_S, Batcher
-from realtime.engine import NotFinite
+from realtime.engine import Begun, NotFinite, Request
 from realtime.engine_thread import EngineThread, Late
+from realtime.framing import Canvas
 from tests.fakes import FakeClock
 from tests.flat import Flat, FlatEngine, FlatStructure, Ill, flat_picture, seen
+from tests.gpu.recorder import Recorder
 from tests.live import PATIENCE_S
 from tests.realtime.test_engine import places
 
@@ -94,6 +96,60 @@ def test_a_frame_that_breaks_a_batch_costs_its_own_session_only() -> None:
     with pytest.raises(RuntimeError, match="hiccups"):
         waiting[1].result(PATIENCE_S)
     assert [waiting[index].result(PATIENCE_S).batch for index in (0, 2)] == [1, 1]
+    thread.stop()
+
+
+def test_the_next_batch_begins_before_the_last_is_waited_for() -> None:
+    cuda = Recorder()
+    engine = FlatEngine(Flat(), canvas=Canvas(64, 64), slots=3, buckets=(1,), cuda=cuda)
+    engine.capture(engine.prepare(flat_picture(60)))
+    cuda.log.clear()
+    thread = EngineThread(engine, Batcher(1))
+    avatars = [Avatar(engine.prepare(flat_picture(level))) for level in (60, 120, 180)]
+    waiting = [thread.submit(avatar, seen(100), 0.0) for avatar in avatars]
+    thread.start()
+    assert all(one.result(PATIENCE_S).face for one in waiting)
+    thread.stop()
+    order = [line for line in cuda.log if line in ("replay", "wait for event")]
+    assert order == ["replay", "replay", "wait for event", "replay", "wait for event", "wait for event"]
+
+
+def test_a_batch_under_way_is_handed_out_when_the_thread_ends() -> None:
+    """It is told to end while it draws."""
+    cuda = Recorder()
+    engine = FlatEngine(Flat(), canvas=Canvas(64, 64), slots=2, buckets=(1,), cuda=cuda)
+    engine.capture(engine.prepare(flat_picture(60)))
+    thread = EngineThread(engine)
+    asked = threading.Event()
+
+    def ending() -> None:
+        del cuda.faults["replay"]
+        asked.set()
+        while not thread._stopping:
+            threading.Event().wait(0.001)
+
+    cuda.faults["replay"] = ending
+    waiting = thread.submit(Avatar(engine.prepare(flat_picture(60))), seen(100), 0.0)
+    thread.start()
+    assert asked.wait(PATIENCE_S)
+    thread.stop()
+    assert waiting.result(0).face
+
+
+def test_an_engine_that_refuses_a_batch_ends_nothing() -> None:
+    class Refusing(FlatEngine):
+        def begin(self, requests: Sequence[Request]) -> Begun:
+            if any(request.time_s < 0 for request in requests):
+                raise RuntimeError("no")
+            return super().begin(requests)
+
+    engine = Refusing(Flat())
+    thread = EngineThread(engine)
+    thread.start()
+    avatar = Avatar(engine.prepare(flat_picture(60)))
+    with pytest.raises(RuntimeError, match="no"):
+        thread.submit(avatar, seen(100), -1.0).result(PATIENCE_S)
+    assert thread.submit(avatar, seen(100), 0.0).result(PATIENCE_S).face
     thread.stop()
 
 

@@ -5,7 +5,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,17 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch._inductor import config as inductor
 
 from models import registry
+from realtime.config import Settings
 from realtime.devices import choose_device
-from realtime.engine import Engine
+from realtime.engine import Engine, Rendered, Request
 from realtime.pictures import load_picture
-from realtime.serve import bind, main, warm_up
+from realtime.serve import bind, load, main, make_services, warm_up
+from tests.fakes import FlatTracker
 from tests.flat import Flat, FlatEngine, flat_picture
+from tests.gpu.recorder import Recorder
 from tests.live import PATIENCE_S, peer_of
 
 ROOT = Path(__file__).parents[2]
@@ -114,9 +118,54 @@ def test_a_device_without_enough_memory_is_told(
     file = tmp_path / "face.png"
     Image.fromarray(flat_picture(120)).save(file)
     monkeypatch.setattr("realtime.serve.Engine", FlatEngine)
-    monkeypatch.setattr(FlatEngine, "render", full)
+    monkeypatch.setattr(FlatEngine, "draw", full)
     said = refused(capfd, "--source", str(file), "--model", "flat", "--canvas", "128x64", "--port", "0")
     assert "memory on cpu for model flat at 128x64, batch 1" in said
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method:DeprecationWarning")  # torch uses its own
+def test_a_compiler_that_is_missing_is_told(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Torch looks for it when it first compiles."""
+    file = tmp_path / "face.png"
+    Image.fromarray(flat_picture(120)).save(file)
+    monkeypatch.setattr("realtime.serve.Engine", FlatEngine)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    options = ("--source", str(file), "--model", "flat", "--canvas", "128x64", "--port", "0", "--compile")
+    with inductor.patch({"cpp.cxx": (None, "/no/such/compiler")}):
+        said = refused(capfd, *options)
+    assert "torch could not compile model flat (InvalidCxxCompiler" in said
+    assert "leave --compile out" in said
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_graphs_and_batches_are_as_large_as_sessions_can_be(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, compiled: bool
+) -> None:
+    """What is compiled is compiled for one, and for several, before anybody comes."""
+    cuda, drawn = Recorder(), []
+
+    class Noting(FlatEngine):
+        def __init__(self, *settings: Any, **others: Any) -> None:
+            super().__init__(*settings, **others, cuda=cuda)
+
+        def draw(self, requests: Sequence[Request]) -> list[Rendered]:
+            drawn.append(len(requests))
+            return super().draw(requests)
+
+    file = tmp_path / "face.png"
+    Image.fromarray(flat_picture(120)).save(file)
+    monkeypatch.setattr("realtime.serve.Engine", Noting)
+    monkeypatch.setattr("realtime.generators.torch.compile", lambda call: call)
+    settings = Settings(
+        source=(file,), model="flat", canvas="128x64", max_sessions=6, max_batch=8, compile=compiled
+    )
+    engine, portrait = load(settings)
+    assert engine.captured == (1, 2, 4, 6)
+    assert set(drawn) == ({1, 2} if compiled else {1})
+    services = make_services(settings, engine, portrait, FlatTracker)
+    assert services.engine_thread._batcher._most == 6
 
 
 def test_a_free_port_is_taken() -> None:
