@@ -79,9 +79,8 @@ async def portrait(request: web.Request) -> web.Response:
 
 
 def _still(portrait: Portrait) -> bytes:
-    canvas = (portrait.framing.base[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0)
     file = io.BytesIO()
-    Image.fromarray(canvas.cpu().numpy()).save(file, "JPEG", quality=90)
+    Image.fromarray(portrait.framing.still).save(file, "JPEG", quality=90)
     return file.getvalue()
 
 

@@ -25,17 +25,11 @@ from models.portrait_face import portrait_face
 from realtime.avatar import Avatar, Cue, Picture, Portrait
 from realtime.devices import lowered
 from realtime.drawing import Drawing, Drivers, Kept, Out, Ticket, are_numbers, choose, gather
-from realtime.framing import Canvas, Framing
+from realtime.framing import Canvas, Framing, NotFinite
 from realtime.ladder import Flight, Ladder
 from realtime.slots import Slots
 
 log = logging.getLogger(__name__)
-
-NOT_FINITE = "a frame was not drawn: the network gave what is no number"
-
-
-class NotFinite(RuntimeError):
-    """A network gave NaN or infinite numbers."""
 
 
 class Rendered(NamedTuple):
@@ -316,7 +310,7 @@ class Engine:
         return [
             Rendered(pictures[index].copy(), row.cue.face, stages_ms, len(batch.rows))
             if fit[index]
-            else NotFinite(NOT_FINITE)
+            else NotFinite()
             for index, row in enumerate(batch.rows)
         ]
 
@@ -343,30 +337,29 @@ class Engine:
         shown, held = drawing.move(kept, seen, structure, easing)
         marks.append(self._clock())
         rgb, alpha = drawing.decode(kept, shown)
-        fit = are_numbers((rgb, shown))
+        marks.append(self._clock())
+        frames: list[Rendered | Exception] = []
+        for index, (row, is_fit) in enumerate(zip(rows, are_numbers(shown).tolist(), strict=True)):
+            try:
+                if not is_fit:
+                    raise NotFinite
+                picture = row.portrait.framing.composite(rgb[index : index + 1], alpha[index : index + 1])
+                frames.append(Rendered(picture, row.cue.face, {}, len(rows)))
+            except NotFinite as error:
+                frames.append(error)
+        marks.append(self._clock())
+        fit = torch.tensor([isinstance(frame, Rendered) for frame in frames], device=self.device)
         sessions.write(places, shown=choose(fit, shown, kept.shown))
         if easing:
             sessions.write(places, held=held)
-        fits: list[bool] = fit.tolist()
         if structure is not None and any(row.rests for row in rows):
             for index, (row, sane) in enumerate(zip(rows, are_numbers(structure).tolist(), strict=True)):
                 if row.rests and sane:
                     self._rest(row, _row_of(structure, index))
-        marks.append(self._clock())
-        pictures = [
-            row.portrait.framing.composite(rgb[index : index + 1], alpha[index : index + 1])
-            if fits[index]
-            else None
-            for index, row in enumerate(rows)
-        ]
-        marks.append(self._clock())
         names = ("structure", "transfer", "decode", "composite")
         stages_ms = {name: 1e3 * (b - a) for name, a, b in zip(names, marks, marks[1:], strict=False)}
         return [
-            NotFinite(NOT_FINITE)
-            if picture is None
-            else Rendered(picture, row.cue.face, stages_ms, len(rows))
-            for row, picture in zip(rows, pictures, strict=True)
+            frame._replace(stages_ms=stages_ms) if isinstance(frame, Rendered) else frame for frame in frames
         ]
 
     def _rest(self, row: _Row, code: Any) -> None:
