@@ -2,11 +2,10 @@
 
     python -m realtime.bench.gpu                  # into bench/gpu.json; make bench-gpu
     python -m realtime.bench.gpu --model warp --json warp.json
-    python -m realtime.bench.gpu --against eager  # each count also without CUDA graphs, in turns
 
-How many sessions each generator carries, and what a frame of it costs as it stands and captured in a CUDA
-graph. Without the settings of `python -m realtime.bench sessions` and `networks`, whose command lines want
-more to be installed.
+How many sessions each generator carries, with CUDA graphs and, in turns with that, without, and what a frame
+of it costs captured. Without the settings of `python -m realtime.bench sessions` and `networks`, whose
+command lines want more to be installed.
 """
 
 import argparse
@@ -23,7 +22,8 @@ from realtime.bench.sessions import SessionsBench
 from realtime.devices import Device, choose_device
 
 MODELS = ("warp", "imf:light", "dae_gan", "landmark_gan:256", "latent:256", "liveportrait")
-SESSIONS_S = 4.0  # of each count of sessions: so that all of it takes some minutes
+SESSIONS = "1,4,8,16,32"  # at once
+SESSIONS_S = 2.0  # of each count of sessions: so that all of it takes some minutes
 NETWORKS_S = 0.5  # of each row
 
 
@@ -34,17 +34,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--model", action="append", help="NAME or NAME:SIZE; may be given several times")
     parser.add_argument("--device", choices=get_args(Device), default="cuda", help="cuda, if not told")
-    parser.add_argument(
-        "--against", choices=["eager"], help="play each count without CUDA graphs, too; twice as long"
-    )
     parser.add_argument("--json", type=Path, default=Path("bench/gpu.json"), help="file for the figures")
     asked = parser.parse_args(arguments)
     models = tuple(asked.model or MODELS)
     figures: dict[str, Any] = {}
     try:
         device: Any = choose_device(asked.device)
-        modes: tuple[Mode, ...] = ("float32", "fp16_captured") if device == "cuda" else ()
-        carried = SessionsBench(models, seconds=SESSIONS_S, device=device, against=asked.against)
+        graphs = device == "cuda"
+        modes: tuple[Mode, ...] = ("fp16_captured",) if graphs else ()
+        carried = SessionsBench(
+            models, SESSIONS, SESSIONS_S, device=device, against="eager" if graphs else None
+        )
         cost = NetworksBench(models, mode=modes, device=device, seconds=NETWORKS_S)
         figures["sessions"] = carried.measure()
         sessions.show(figures["sessions"])

@@ -38,10 +38,6 @@ def test_one_file_has_all_figures(
             marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device"),
         ),
         (["--model", "nonesuch", "--device", "cpu"], "unknown model 'nonesuch'"),
-        (
-            ["--against", "eager", "--device", "cpu"],
-            "--against eager: both would be eager: there are no CUDA",
-        ),
     ],
 )
 def test_what_is_not_there_is_told_in_one_line(
