@@ -5,10 +5,12 @@ import os
 import shutil
 import warnings
 from contextlib import AbstractContextManager, nullcontext
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
 import torch
+from torch import nn
 
 from models.contract import Spec
 
@@ -83,6 +85,14 @@ def choose_half(wanted: Precision, spec: Spec, device: str) -> torch.dtype | Non
 def lowered(device: str, half: torch.dtype | None) -> AbstractContextManager[object]:
     """Inside, networks run with mixed precision; points and grids stay float32, as they see to."""
     return nullcontext() if half is None else torch.autocast(device, half)
+
+
+def put_channels_last(network: nn.Module) -> None:
+    """The order in which tensor cores read pictures, for all weights that have it: `Module.to` would refuse
+    those of 3-D convolutions. Pictures follow the weights that they meet."""
+    for tensor in chain(network.parameters(), network.buffers()):
+        if tensor.dim() == 4:
+            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
 
 
 def use_threads(wanted: int) -> None:

@@ -23,7 +23,7 @@ from models.face_tracker import person_mask
 from models.observation import observe, to_levels, to_unit
 from models.portrait_face import portrait_face
 from realtime.avatar import Avatar, Cue, Picture, Portrait
-from realtime.devices import lowered
+from realtime.devices import lowered, put_channels_last
 from realtime.drawing import Drawing, Drivers, Kept, Out, Ticket, are_numbers, choose, gather
 from realtime.framing import Canvas, Framing, NotFinite
 from realtime.ladder import Flight, Ladder
@@ -107,6 +107,8 @@ class Engine:
         self.half = half
         self._cuda = torch.cuda if cuda is None and self.device.type == "cuda" else cuda
         self._buckets = tuple(buckets) if canvas is not None and self._cuda is not None else ()
+        if half is not None:
+            put_channels_last(self.generator)
         self._drawing = Drawing(self.generator, self.device, half)
         self._count = slots
         self._slots: Slots[Kept] | None = None
@@ -258,7 +260,9 @@ class Engine:
                 lambda one: one.repeat(size, *[1] * (one.ndim - 1)).to(self.device), Ticket(place, pad)
             )
 
-        self._ladder = None  # gives the memory of graphs before back
+        if self._ladder is not None:
+            self._cuda.synchronize()  # until nothing runs of what goes now, and gives its memory back
+            self._ladder = None
         self._captured = sessions.codes
         try:
             ladder = Ladder(self._drawing.step(sessions.codes), blank, self._buckets, self._cuda)

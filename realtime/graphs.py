@@ -6,7 +6,8 @@
 A frame is a thousand small operations, and at a batch of one the GPU waits for Python to ask for the next.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -36,7 +37,7 @@ class Captured(Generic[R]):
     def __init__(
         self, function: Callable[..., R], *inputs: Any, pool: Any = None, cuda: Any = torch.cuda
     ) -> None:
-        with torch.inference_mode():
+        with torch.inference_mode(), _trying_kernels():
             self.inputs = [map_code(torch.clone, code) for code in inputs]
             # On another stream than the usual one, on which nothing can be recorded.
             side = cuda.Stream()
@@ -64,6 +65,16 @@ class Captured(Generic[R]):
     def replay(self) -> None:
         """Run it on what is in `inputs`."""
         self._graph.replay()
+
+
+@contextmanager
+def _trying_kernels() -> Iterator[None]:
+    """Let cuDNN try which kernels are the fastest, at the first run of each shape; a graph keeps them."""
+    before, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 def fill(static: Tensor, new: Tensor) -> Tensor:

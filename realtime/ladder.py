@@ -101,7 +101,8 @@ class _Lane(Generic[I, O, K]):
         self.captured: Captured[tuple[O, K]] = Captured(function, example, pool=pool, cuda=cuda)
         self.given, self.taken = map_code(_on_host, example), map_code(_on_host, self.captured.results[0])
         self.padding = map_code(lambda one: one.cpu(), example)
-        self.uploaded, self.replayed, self.downloaded = cuda.Event(), cuda.Event(), cuda.Event()
+        self.uploaded, self.replayed = cuda.Event(), cuda.Event()
+        self.downloaded = cuda.Event(blocking=True)  # whoever waits for it keeps no processor busy
 
 
 def _on_host(like: Tensor) -> Tensor:

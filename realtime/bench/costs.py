@@ -13,18 +13,17 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, count
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 import torch
-from torch import nn
 
 from models import weights
 from models.contract import Controls, Observation, Reenactor, T, map_code
 from models.describe import example
-from realtime.devices import use_threads
+from realtime.devices import put_channels_last, use_threads
 from realtime.graphs import Captured
 
 Mode = Literal["float32", "channels_last", "bf16", "fp16", "fp16_compiled", "fp16_captured"]
@@ -122,7 +121,7 @@ def measure(row: Row) -> Cost:
     before = peak_mb(row.device)
     network = weights.seeded(row.model).eval().to(row.device)
     if row.mode != "float32":
-        _put_channels_last(network)
+        put_channels_last(network)
     source, driving = (_upload(example(rule), row) for rule in (network.spec.source, network.spec.driving))
     appearance = _repeated(network.encode_appearance([source]), row.batch)
     driving = _repeated(driving, row.batch)
@@ -160,13 +159,6 @@ def measure(row: Row) -> Cost:
         modules_ms=modules_ms,
         peak_mb=None if before is None or after is None else after - before,
     )
-
-
-def _put_channels_last(network: nn.Module) -> None:
-    """Where there are such: `Module.to` would refuse the weights of 3-D convolutions."""
-    for tensor in chain(network.parameters(), network.buffers()):
-        if tensor.dim() == 4:
-            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
 
 
 def _repeated(code: T, batch: int) -> T:

@@ -110,7 +110,7 @@ class Recorder:
         self._streams += 1
         return Stream(self, f"side {self._streams}")
 
-    def Event(self) -> Event:
+    def Event(self, blocking: bool = False) -> Event:
         return Event(self)
 
     def CUDAGraph(self) -> Graph:

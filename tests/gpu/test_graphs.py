@@ -97,3 +97,16 @@ def test_what_waits_for_the_device_is_refused(cuda: Recorder) -> None:
     """As a GPU refuses it; so the tests that record see it, too."""
     with pytest.raises(RuntimeError, match="not permitted"):
         Captured(lambda given: (given.values * float(given.values.max()),), code(1, 2), cuda=cuda)
+
+
+def test_kernels_are_tried_before_the_recording_and_only_then(cuda: Recorder) -> None:
+    tried: list[bool] = []
+
+    def draw(given: Code) -> tuple[Tensor]:
+        tried.append(torch.backends.cudnn.benchmark)
+        return (given.values + 1,)
+
+    before = torch.backends.cudnn.benchmark
+    Captured(draw, code(1, 2), cuda=cuda)
+    assert tried == [True] * (WARM_UP + 1), "what was found in the first runs is looked up in the last"
+    assert torch.backends.cudnn.benchmark is before

@@ -1,4 +1,4 @@
-"""What a machine is told that has a GPU and a torch that can't use it."""
+"""Devices: what a machine is told that has a GPU and a torch that can't use it, and the order of weights."""
 
 import logging
 import warnings
@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from realtime import devices
-from realtime.devices import choose_device
+from realtime.devices import choose_device, put_channels_last
+from realtime.engine import Engine
+from tests.models.test_contract import narrow
 
 OLD_DRIVER = (
     "CUDA initialization: The NVIDIA driver on your system is too old (found version 11040). Please update "
@@ -139,3 +141,16 @@ def test_a_gpu_that_torch_was_told_to_leave_alone_is_no_trouble(
     machine.built_for("13.0")
     machine.add_driver()
     assert chosen("auto", caplog) == ("cpu", [])
+
+
+def test_weights_are_put_as_tensor_cores_read_them_in_half_precision() -> None:
+    flat, deep = torch.nn.Conv2d(4, 8, 3), torch.nn.Conv3d(4, 8, 3)
+    expected = flat.weight.clone()
+    put_channels_last(torch.nn.Sequential(flat, deep))
+    assert flat.weight.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(flat.weight, expected)
+    assert deep.weight.is_contiguous()
+    for half, lies in ((None, False), (torch.bfloat16, True)):
+        engine = Engine(narrow("imf"), half=half)
+        weight = next(one for one in engine.generator.parameters() if one.dim() == 4 and min(one.shape) > 1)
+        assert weight.is_contiguous(memory_format=torch.channels_last) is lies
