@@ -14,7 +14,7 @@ import { takeToken, watchToken } from "./token.js";
 const State = Object.freeze({ IDLE: "idle", STARTING: "starting", LIVE: "live" });
 const NEXT = { idle: ["starting"], starting: ["live", "idle"], live: ["idle"] };
 const NOTE_MS = 4000;
-const NOT_DRAWN = "The server can’t draw the avatar just now: the last picture stays";
+const NOT_DRAWN = "No new picture just now";
 const SERVERS = "The server’s portrait";
 const CALIBRATED_MS = 3000; // half a second of rest, and time for a slow machine; then the answer is not coming
 

@@ -198,7 +198,7 @@ def test_frames_that_cannot_be_drawn_leave_the_last_picture_and_a_word(
     there = visit(browser, flat_server.address, scripts=[pose_camera(poses)])
     there.start()
     there.page.evaluate("pose(1)")
-    there.says("The server can’t draw the avatar just now: the last picture stays")
+    there.says("No new picture just now")
     assert there.page.locator("#status").get_attribute("data-tone") == "bad"
     red, _, blue = there.shown().mean((0, 1))
     assert (red, blue) == pytest.approx((PORTRAIT[0], 0), abs=8), "black has no red"
