@@ -1,6 +1,8 @@
 """What `--model` and `--backend` come to: a network by its name, or a folder of graphs."""
 
 import os
+import shutil
+import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,6 +46,10 @@ def test_a_name_is_torchs(backend: str) -> None:
     assert device_of(network, "cuda") == "cuda"
 
 
+@pytest.mark.skipif(
+    shutil.which("g++") is None or not Path(sysconfig.get_path("include"), "Python.h").exists(),
+    reason="torch compiles for processors with g++ and Python's headers",
+)
 @pytest.mark.filterwarnings("ignore:.torch.jit.script_method:DeprecationWarning")  # torch uses its own
 def test_what_torch_has_compiled_draws_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches of one, and of several."""
