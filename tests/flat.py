@@ -1,6 +1,7 @@
 """A generator and an engine whose output tells which input it was made from. Needs torch and numpy only."""
 
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,14 +10,23 @@ from torch import Tensor
 
 from models.contract import Controls, CropRule, Observation, Reenactor, Spec
 from models.registry import register
-from realtime.avatar import Picture, Portrait
-from realtime.engine import Engine
+from realtime.avatar import Avatar, Picture, Portrait
+from realtime.engine import Engine, Request
 from realtime.framing import Framing
 
 FPS = 30
+LEVELS = range(40, 200, 8)  # of portraits and drivers
 SIZE = 64  # side of the fake generator's crops, pixels
 DARK = 8  # a picture of a lower mean level shows no face
 SEVERAL = "there are 2 faces in the source picture: the largest is taken"
+
+
+class Crowded(NamedTuple):
+    """A request, and what it has to come to."""
+
+    request: Request
+    portrait: int  # level: the frame's red
+    driver: int  # level: its green
 
 
 class FlatStructure(NamedTuple):
@@ -132,3 +142,31 @@ class Ill(Flat):
 def level_of(structure: FlatStructure) -> int:
     level: Tensor = structure.level
     return round(255 * float(level))
+
+
+def comings_and_goings(engine: FlatEngine, rounds: int, together: int) -> Iterator[list[Crowded]]:
+    """Rounds of ten joins, leaves and new portraits each, and then a frame of some of those who are there,
+    `together` at most. Drivers are shown as they stand."""
+    chance = random.Random(1)
+    wishes = Controls.default(1, engine.device, relative=0.0)
+    portraits = {level: engine.prepare(flat_picture(level)) for level in LEVELS}
+    there: list[tuple[Avatar, list[int]]] = []  # with the level of its portrait
+    for step in range(rounds):
+        for _ in range(10):
+            kind, level = chance.random(), chance.choice(LEVELS)
+            if kind < 0.35 or not there:
+                there.append((Avatar(portraits[level], wishes), [level]))
+            elif kind < 0.65:
+                avatar, shown = chance.choice(there)
+                avatar.portrait, shown[0] = portraits[level], level
+            else:
+                avatar, _ = there.pop(chance.randrange(len(there)))
+                avatar.leave()
+        some = chance.sample(there, min(len(there), chance.randint(1, together)))
+        if not some:
+            continue
+        drivers = [chance.choice(LEVELS) for _ in some]
+        yield [
+            Crowded(Request(avatar, seen(driver), step / FPS), shown[0], driver)
+            for (avatar, shown), driver in zip(some, drivers, strict=True)
+        ]

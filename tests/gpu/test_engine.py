@@ -17,12 +17,14 @@ from realtime.engine import Engine, NotFinite, Request
 from realtime.framing import Canvas
 from tests.flat import (
     FPS,
+    LEVELS,
     SIZE,
     UNSEEN,
     Flat,
     FlatEngine,
     FlatStructure,
     Ill,
+    comings_and_goings,
     flat_picture,
     level_of,
     seen,
@@ -177,43 +179,21 @@ def test_what_a_network_does_not_read_is_not_brought_to_it(name: str, device: st
 
 
 def test_ten_thousand_joins_leaves_and_new_portraits_misroute_nothing(device: str) -> None:
-    """Y is mostly the driver's level, V mostly the portrait's: both are read back."""
-    chance, engine = random.Random(1), flat(device, slots=6)
-    portraits = {level: engine.prepare(flat_picture(level)) for level in range(40, 200, 4)}
+    """One batch is always under way. There are more sessions than were reckoned with, too."""
+    engine = flat(device, slots=6)
     expected = {
-        (level, driver): planes(np.full((SIZE, SIZE, 3), (level, driver, 0), np.uint8))[:, 0]
-        for level in portraits
-        for driver in range(40, 200, 8)
+        (portrait, driver): planes(np.full((SIZE, SIZE, 3), (portrait, driver, 0), np.uint8))[:, 0]
+        for portrait in LEVELS
+        for driver in LEVELS
     }
-    there: list[tuple[Avatar, list[int]]] = []
-    before = None
-    for step in range(1_000):
-        for _ in range(10):
-            kind, level = chance.random(), chance.choice(list(portraits))
-            if (kind < 0.35 and len(there) < 12) or not there:
-                there.append((Avatar(portraits[level], wishes(device, relative=0.0)), [level]))
-            elif kind < 0.65:
-                avatar, shown = chance.choice(there)
-                avatar.portrait, shown[0] = portraits[level], level
-            else:
-                avatar, _ = there.pop(chance.randrange(len(there)))
-                avatar.leave()
-        some = chance.sample(there, min(len(there), chance.randint(1, 8)))
-        if not some:
-            continue
-        drivers = [chance.randrange(40, 200, 8) for _ in some]
-        begun = engine.begin(
-            [
-                Request(avatar, seen(driver), step / FPS)
-                for (avatar, _), driver in zip(some, drivers, strict=True)
-            ]
-        )
-        wanted = [(level, driver) for (_, (level,)), driver in zip(some, drivers, strict=True)]
-        for work in () if before is None else (before,):  # one is always under way
-            for found, pair in zip(engine.finish(work[0]), work[1], strict=True):
+    under_way = None
+    for crowd in comings_and_goings(engine, rounds=1_000, together=8):
+        begun = engine.begin([one.request for one in crowd])
+        if under_way is not None:
+            for found, (_, portrait, driver) in zip(engine.finish(under_way[0]), under_way[1], strict=True):
                 assert not isinstance(found, Exception)
-                assert np.abs(found.picture[:, 0].astype(int) - expected[pair]).max() <= 1
-        before = (begun, wanted)
+                assert np.abs(found.picture[:, 0].astype(int) - expected[portrait, driver]).max() <= 1
+        under_way = begun, crowd
 
 
 def test_joining_leaving_and_changing_a_portrait_record_nothing() -> None:

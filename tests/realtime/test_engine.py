@@ -22,6 +22,7 @@ from tests.flat import (
     FlatEngine,
     FlatStructure,
     Ill,
+    comings_and_goings,
     flat_picture,
     level_of,
     seen,
@@ -200,33 +201,13 @@ def test_a_batch_draws_what_each_would_have_alone() -> None:
 
 
 def test_ten_thousand_joins_leaves_and_new_portraits_misroute_nothing() -> None:
-    """Red names the portrait, and green is the driver's level as it stands."""
-    chance, engine = random.Random(1), FlatEngine(Flat(), slots=8)
-    portraits = {level: engine.prepare(flat_picture(level)) for level in range(40, 200, 4)}
-    there: list[tuple[Avatar, list[int]]] = []  # with the level of its portrait
-    for step in range(1_000):
-        for _ in range(10):
-            kind, level = chance.random(), chance.choice(list(portraits))
-            if kind < 0.35 or not there:
-                there.append((Avatar(portraits[level], Controls.default(relative=0.0)), [level]))
-            elif kind < 0.65:
-                avatar, shown = chance.choice(there)
-                avatar.portrait, shown[0] = portraits[level], level
-            else:
-                avatar, _ = there.pop(chance.randrange(len(there)))
-                avatar.leave()
-        some = chance.sample(there, min(len(there), chance.randint(1, 16)))
-        if not some:
-            continue
-        drivers = [chance.randint(40, 200) for _ in some]
-        requests = [
-            Request(avatar, seen(driver), step / FPS)
-            for (avatar, _), driver in zip(some, drivers, strict=True)
-        ]
-        found = engine.draw(requests)
-        for rendered, (_, (level,)), driver in zip(found, some, drivers, strict=True):
+    engine = FlatEngine(Flat(), slots=8)
+    for crowd in comings_and_goings(engine, rounds=1_000, together=16):
+        for rendered, (_, portrait, driver) in zip(
+            engine.draw([one.request for one in crowd]), crowd, strict=True
+        ):
             red, green, _ = rendered.picture.mean((0, 1))
-            assert (red, green) == pytest.approx((level, driver), abs=1)
+            assert (red, green) == pytest.approx((portrait, driver), abs=1)
 
 
 @pytest.mark.parametrize("make", [Tiny, LittlePortrait, Warp])
