@@ -6,6 +6,7 @@
     python -m realtime.bench networks   # what each generator costs, in each size
     python -m realtime.bench sessions   # how many sessions at once each generator carries
     python -m realtime.bench overhead   # what the engine itself costs
+    python -m realtime.bench backends   # whether ONNX Runtime is as fast as torch
     python -m realtime.bench floors     # the least that a GPU could take for a frame
 
 Each has `--help`.
@@ -25,6 +26,7 @@ BENCHES = {
     "quality": ("realtime.bench.quality", "QualityBench"),
     "networks": ("realtime.bench.networks", "NetworksBench"),
     "sessions": ("realtime.bench.sessions", "SessionsBench"),
+    "backends": ("realtime.bench.backends", "BackendsBench"),
     "floors": ("realtime.bench.floors", "FloorsBench"),
     "overhead": ("realtime.bench.overhead", "OverheadBench"),
 }

@@ -153,9 +153,9 @@ def measure(row: Row) -> Cost:
     two = len(steps) > 1
     return Cost(
         parameters=sum(one.numel() for one in network.parameters()),
-        structure_ms=_spread([run[0] for run in times]) if two else None,
-        decode_ms=_spread([run[1] for run in times]) if two else None,
-        frame_ms=_spread([sum(run) for run in times]),
+        structure_ms=spread([run[0] for run in times]) if two else None,
+        decode_ms=spread([run[1] for run in times]) if two else None,
+        frame_ms=spread([sum(run) for run in times]),
         modules_ms=modules_ms,
         peak_mb=None if before is None or after is None else after - before,
     )
@@ -174,7 +174,7 @@ def _upload(seen: Observation, row: Row) -> Observation:
     return Observation(image, points, seen.to_frame.to(row.device), seen.valid.to(row.device))
 
 
-def _turns(seconds: float) -> Iterator[int]:
+def turns(seconds: float) -> Iterator[int]:
     """So many that they last so long, and `FEWEST` at least."""
     started = time.perf_counter()
     for turn in count():
@@ -184,19 +184,19 @@ def _turns(seconds: float) -> Iterator[int]:
 
 
 def _times(steps: Sequence[Callable[[Any], Any]], driving: Observation, row: Row) -> list[list[float]]:
-    """ms of each step, of each run after the warm-up. A step is given what the one before it gave."""
-
-    def run() -> list[float]:
-        given: Any = driving
-        marks = [_now(row.device)]
-        for step in steps:
-            given = step(given)
-            marks.append(_now(row.device))
-        return [1e3 * (end - begin) for begin, end in zip(marks, marks[1:], strict=False)]
-
+    """What `timed` says of each run after the warm-up."""
     for _ in range(WARM_UP[row.device]):
-        run()
-    return [run() for _ in _turns(row.seconds)]
+        timed(steps, driving, row.device)
+    return [timed(steps, driving, row.device) for _ in turns(row.seconds)]
+
+
+def timed(steps: Sequence[Callable[[Any], Any]], given: Any, device: str) -> list[float]:
+    """ms of each step. The first is given `given`, and each other what the one before it gave."""
+    marks = [_now(device)]
+    for step in steps:
+        given = step(given)
+        marks.append(_now(device))
+    return [1e3 * (end - begin) for begin, end in zip(marks, marks[1:], strict=False)]
 
 
 def _modules(
@@ -222,14 +222,14 @@ def _modules(
         child.register_forward_pre_hook(begin)
         child.register_forward_hook(partial(end, name))
     runs: dict[str, dict[str, list[float]]] = {call: defaultdict(list) for call in calls}
-    for _ in _turns(row.seconds):
+    for _ in turns(row.seconds):
         for call, function in calls.items():
             taken.clear()
             function()
             for name, ms in taken.items():
                 runs[call][name].append(ms)
     return {
-        call: {name: _spread(found[name]) for name in children if name in found}
+        call: {name: spread(found[name]) for name in children if name in found}
         for call, found in runs.items()
     }
 
@@ -257,6 +257,6 @@ def peak_mb(device: str) -> float | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MB
 
 
-def _spread(values: list[float]) -> Spread:
+def spread(values: list[float]) -> Spread:
     median, low, high = (float(np.percentile(values, share)) for share in (50, 5, 95))
     return median, low, high
