@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from models.contract import Reenactor, map_code
 from models.describe import named
 from models.meter import tensors_of
+from trainer.borders import hold_inside
 
 OPSET = 20
 LEAST, MOST = 3, 1024  # rows, for torch, to which one and two are special; the graphs take any number
@@ -124,6 +125,7 @@ def traced(
     read = [value for value in body.inputs if value.uses() or value.is_graph_output()]
     body.inputs.clear()
     body.inputs.extend(read)
+    hold_inside(body)
     # Where in our files it all comes from, which is nobody's business.
     parts: list[Any] = [body, *body.all_nodes(), *body.initializers.values()]
     for part in parts:

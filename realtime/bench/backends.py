@@ -50,7 +50,7 @@ class BackendsBench:
         if self.threads < 0:
             raise ValueError(f"threads {self.threads}: must not be negative")
         if not 0 <= self.seconds < float("inf"):
-            raise ValueError(f"seconds {self.seconds}: must not be negative")
+            raise ValueError(f"seconds {self.seconds}: must not be negative, nor endless")
         for folder in self.exported:  # each, before any is measured
             spec = export_page.read(folder).spec
             with weights.naming(folder):
@@ -116,8 +116,7 @@ def _by_call(runs: Sequence[Sequence[float]]) -> dict[str, Spread]:
 def show(figures: Mapping[str, Any]) -> None:
     """Print the table."""
     on = f"{figures['device']}, {figures['cores']} cores, {figures['threads']} threads"
-    versions = f"torch {figures['torch']}, ONNX Runtime {figures['onnxruntime']}"
-    print(f"{on}, {versions}; ms of a frame, p50; ratio: torch's frame by ONNX Runtime's")
+    print(f"{on}, torch {figures['torch']}, ONNX Runtime {figures['onnxruntime']}; ms, p50")
     rows = [("model", "folder", "frames", "backend", *CALLS, FRAME, "5–95 %", "ratio")]
     for row in figures["rows"]:
         whose = row["model"], Path(row["folder"]).name, str(row["frames"])
@@ -127,3 +126,4 @@ def show(figures: Mapping[str, Any]) -> None:
             ratio = f"{row['ratio']:.2f}" if backend == "onnx" else ""
             rows.append((*whose, backend, *medians, f"{short(low)}–{short(high)}", ratio))
     print(table(rows, 2))
+    print("ratio: torch's frame by ONNX Runtime's, which is the faster where it is above one")
