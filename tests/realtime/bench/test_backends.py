@@ -65,7 +65,7 @@ def test_the_backends_take_turns_in_going_first(exported: Exports, monkeypatch: 
 
 
 def test_a_long_table_fits(capsys: pytest.CaptureFixture[str]) -> None:
-    ms = {call: (12345.6, 11345.6, 14345.6) for call in (*CALLS, FRAME)}
+    ms = dict.fromkeys((*CALLS, FRAME), (12345.6, 11345.6, 14345.6))
     row = {"folder": "exported/landmark_gan-256", "model": "landmark_gan:256", "frames": 3, "ratio": 12.3}
     on = {"device": "cpu", "cores": 16, "threads": 8, "torch": torch.__version__, "onnxruntime": "1.31.1"}
     show({**on, "rows": [row | {"ms": {"torch": ms, "onnx": ms}}]})
