@@ -29,6 +29,7 @@ def hold_inside(graph: Any) -> None:
             end = ir.Value(name=f"{node.name}_{kind}_end", const_value=ir.tensor(numbers))
             graph.register_initializer(end)
             held = ir.node(kind, [places, end], name=f"{node.name}_{kind}")
+            held.outputs[0].type, held.outputs[0].shape = places.type, places.shape
             graph.insert_before(node, held)
             places = held.outputs[0]
         node.replace_input_with(1, places)

@@ -169,6 +169,7 @@ def test_grids_stay_float32_in_half_precision() -> None:
     nodes = list(traced(network.half(), "decode", example, halves).model.graph)
     (looked_up,) = (node for node in nodes if node.op_type == "GridSample")
     assert [str(value.dtype) for value in looked_up.inputs] == ["FLOAT", "FLOAT"]
+    assert looked_up.attributes["padding_mode"].value == "zeros", "the border is repeated otherwise"
     convolved = next(node for node in nodes if node.op_type == "Conv")
     assert str(convolved.inputs[1].dtype) == "FLOAT16"
 
