@@ -85,13 +85,15 @@ export class Connection extends EventTarget {
     }
   }
 
-  /** Ends the session on both sides. Safe to call again, and while the page goes away. */
-  close() {
+  /** Ends the session on both sides. Safe to call again. leaving: does the page go away? Then nothing can be waited for. */
+  close(leaving = false) {
     if (this.ended) return;
     this.ended = true;
     clearTimeout(this.silence);
+    const freed = this.#free();
     // Only then: a server that first sees the connection end knows no such session any more when the call comes.
-    this.#free().finally(() => this.peer.close());
+    if (!leaving) freed.finally(() => this.peer.close());
+    else this.peer.close();
   }
 
   async #free() {

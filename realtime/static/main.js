@@ -60,7 +60,10 @@ class Page {
     this.portrait.addEventListener("choose", (event) => this.changePortrait(event.detail));
     this.camera.addEventListener("devices", () => this.listCameras());
     this.camera.addEventListener("unplugged", () => this.fail(new CameraFailure("unplugged")));
-    window.addEventListener("pagehide", () => this.stop());
+    window.addEventListener("pagehide", () => {
+      this.connection?.close(true);
+      this.stop();
+    });
   }
 
   async start() {
