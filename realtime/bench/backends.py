@@ -51,20 +51,21 @@ class BackendsBench:
             raise ValueError(f"threads {self.threads}: must not be negative")
         if not 0 <= self.seconds < float("inf"):
             raise ValueError(f"seconds {self.seconds}: must not be negative, nor endless")
-        for folder in self.exported:  # each, before any is measured
-            spec = export_page.read(folder).spec
-            with weights.naming(folder):
-                registry.parse(name_of(spec))
 
     def run(self) -> None:
-        """Measure, write the JSON, print the table. Raises ValueError without onnxruntime."""
+        """Measure, write the JSON, print the table. Raises ValueError for a folder that is none, or of a
+        generator that is unknown here, and without onnxruntime."""
         figures = self.measure()
         if self.json is not None:
             write(self.json, figures)
         show(figures)
 
     def measure(self) -> dict[str, Any]:
-        """The figures. Raises ValueError without onnxruntime."""
+        """The figures. Raises ValueError as `run`."""
+        for folder in self.exported:  # each, before any is measured
+            spec = export_page.read(folder).spec
+            with weights.naming(folder):
+                registry.parse(name_of(spec))
         use_threads(self.threads)
         rows = [compare(folder, self.seconds) for folder in self.exported]
         import onnxruntime
