@@ -15,7 +15,7 @@ from trainer.data.synthetic.face import (
     mean_landmarks,
     open_landmarks,
 )
-from trainer.data.synthetic.mesh import Array, Indices, Mesh
+from trainer.data.synthetic.mesh import Array, Indices, Mesh, grid, strip
 
 # The skull: an ellipsoid about the brain, of the mean breadth, height and length of heads (docs/data.md).
 SKULL_CENTRE = np.array([0.0, -4.6, 0.6])
@@ -63,7 +63,7 @@ def skin() -> Mesh:
     rings = [np.array(FACE_OVAL)] + [SKIN_POINTS + count * at + np.arange(count) for at in range(SKULL_RINGS)]
     triangles = [face_triangles()]
     for inner, outer in zip(rings, rings[1:], strict=False):
-        triangles.append(_strip(inner, outer))
+        triangles.append(strip(inner, outer))
     return Mesh(np.concatenate(points), np.concatenate(triangles), np.concatenate(uv) * HEAD_SIDE)
 
 
@@ -94,12 +94,6 @@ def _unfolded(uv: Array, triangles: Indices) -> Array:
     raise AssertionError("the face's map folds")
 
 
-def _strip(inner: Indices, outer: Indices) -> Indices:
-    """Triangles between two closed lines of as many points; `inner` runs clockwise as seen from outside."""
-    a, b, c, d = inner, np.roll(inner, -1), np.roll(outer, -1), outer
-    return np.concatenate([np.stack([a, c, b], 1), np.stack([a, d, c], 1)])
-
-
 @cache
 def neck() -> Mesh:
     """A tube from within the head to the collar bones, leaning forward upwards."""
@@ -115,7 +109,7 @@ def neck() -> Mesh:
         z = 1.2 + 3.2 * t - deep * np.cos(turn)
         points.append(np.stack([x, np.full_like(x, y), z], 1))
         uv.append(np.stack([np.abs(turn / np.pi - 1) * 0.13, 0.87 + 0.12 * np.full_like(x, t)], 1))
-    return Mesh(np.concatenate(points), _grid(NECK_ROWS, NECK_COLUMNS + 1), np.concatenate(uv) * HEAD_SIDE)
+    return Mesh(np.concatenate(points), grid(NECK_ROWS, NECK_COLUMNS + 1), np.concatenate(uv) * HEAD_SIDE)
 
 
 @cache
@@ -145,7 +139,7 @@ def chest() -> Mesh:
         points.append(np.stack([wide * reach * sine, y + drop, middle - deep * reach * cosine], 1))
         share = np.full_like(turn, at / (len(profile) - 1))
         uv.append(np.stack([1 - np.abs(turn / np.pi - 1) * 0.13, 0.87 + 0.12 * share], 1))
-    return Mesh(np.concatenate(points), _grid(len(profile), NECK_COLUMNS + 1), np.concatenate(uv) * HEAD_SIDE)
+    return Mesh(np.concatenate(points), grid(len(profile), NECK_COLUMNS + 1), np.concatenate(uv) * HEAD_SIDE)
 
 
 @cache
@@ -179,7 +173,7 @@ def ear(right: bool) -> Mesh:
         [x * np.cos(away) + z * np.sin(away), local[:, 1], z * np.cos(away) - x * np.sin(away)], 1
     )
     at = EAR_PLACE + local - (0.55, 0, 0)
-    triangles = _grid(rows, EAR_SPOKES, closed=True)[:, [0, 2, 1]]
+    triangles = grid(rows, EAR_SPOKES, closed=True)[:, [0, 2, 1]]
     s = np.repeat(reach, EAR_SPOKES)
     flat = np.stack([np.tile(behind, rows) * s, np.tile(-up, rows) * s], 1)
     corner = np.array([0.93, 0.07])
@@ -187,15 +181,6 @@ def ear(right: bool) -> Mesh:
     if not right:
         at, triangles, uv = at * (-1, 1, 1), triangles[:, [0, 2, 1]], np.array([1.0, 0.0]) + uv * (-1, 1)
     return Mesh(at, triangles, uv * HEAD_SIDE)
-
-
-def _grid(rows: int, columns: int, closed: bool = False) -> Indices:
-    """Triangles of rows of points, each row after the other; clockwise where rows go down and columns right."""
-    at = np.arange(rows * columns).reshape(rows, columns)
-    if closed:
-        at = np.concatenate([at, at[:, :1]], 1)
-    a, b, c, d = at[:-1, :-1], at[:-1, 1:], at[1:, 1:], at[1:, :-1]
-    return np.concatenate([np.stack([a, b, c], -1).reshape(-1, 3), np.stack([a, c, d], -1).reshape(-1, 3)])
 
 
 def _smooth(t: float) -> float:

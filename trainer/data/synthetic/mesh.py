@@ -188,3 +188,18 @@ def normals(points: Tensor, triangles: Tensor, fan: Tensor) -> Tensor:
     for column in range(1, fan.shape[1]):
         total = total + faces[:, fan[:, column]]
     return torch.nn.functional.normalize(total, dim=2, eps=1e-9)
+
+
+def strip(inner: Indices, outer: Indices) -> Indices:
+    """Triangles between two closed lines of as many points; `inner` runs clockwise as seen from outside."""
+    a, b, c, d = inner, np.roll(inner, -1), np.roll(outer, -1), outer
+    return np.concatenate([np.stack([a, c, b], 1), np.stack([a, d, c], 1)])
+
+
+def grid(rows: int, columns: int, closed: bool = False) -> Indices:
+    """Triangles of rows of points, each row after the other; clockwise where rows go down and columns right."""
+    at = np.arange(rows * columns).reshape(rows, columns)
+    if closed:
+        at = np.concatenate([at, at[:, :1]], 1)
+    a, b, c, d = at[:-1, :-1], at[:-1, 1:], at[1:, 1:], at[1:, :-1]
+    return np.concatenate([np.stack([a, b, c], -1).reshape(-1, 3), np.stack([a, c, d], -1).reshape(-1, 3)])
