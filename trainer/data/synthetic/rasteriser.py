@@ -65,9 +65,8 @@ def rasterise(
     if (cutout is None) != (keep is None):
         raise ValueError("cutout and keep go together")
     with torch.no_grad():
-        vertices = torch.cat(((vertices[..., :2] * GRID).round() / GRID, vertices[..., 2:]), 2)
-        which = _facing(vertices, triangles, (height, width), shown, double_sided, near)
-        lines = _lines(vertices, triangles, which, (height, width), perspective)
+        faces = _faces(vertices, triangles, (height, width), shown, double_sided, near)
+        lines = _lines(faces, (height, width), perspective)
         line, within = _repeat(lines.samples)  # one for each fragment, from here
         place = lines.place.index_select(0, line) + within
         depth = lines.depth.index_select(0, line) + within * lines.deeper.index_select(0, line)
@@ -129,16 +128,21 @@ class _Lines(NamedTuple):
     triangle: Tensor  # L+1 int64; the last is -1, for samples without a line
     depth: Tensor  # L, linear, at the first sample
     deeper: Tensor  # L, from a sample to the next
-    weight: Tensor  # L×4, linear: of the second and the third vertex, each at the first sample and its step
+    second: Tensor  # L, the linear weight of the second vertex, at the first sample
+    second_step: Tensor  # L
+    third: Tensor  # L, of the third vertex
+    third_step: Tensor  # L
 
     def weights(self, line: Tensor, place: Tensor, depth: Tensor | None) -> Tensor:
         """Of samples `place` (M) of lines `line` (M): M×3. depth: M where there is perspective."""
         within = (place - self.place.index_select(0, line)).float()
-        second, second_step, third, third_step = self.weight.index_select(0, line).unbind(1)
-        second, third = second + within * second_step, third + within * third_step
+        second = self.second.index_select(0, line) + within * self.second_step.index_select(0, line)
+        third = self.third.index_select(0, line) + within * self.third_step.index_select(0, line)
         if depth is not None:
             second, third = second * depth, third * depth
-        return torch.stack((1 - second - third, second, third), 1)
+        weights = place.new_empty((len(place), 3), dtype=torch.float32)
+        weights[:, 0], weights[:, 1], weights[:, 2] = 1 - second - third, second, third
+        return weights
 
 
 def _parts(key: Tensor) -> tuple[Tensor, Tensor]:
@@ -146,101 +150,135 @@ def _parts(key: Tensor) -> tuple[Tensor, Tensor]:
     return key & 0xFFFFFFFF, (key >> 32).to(torch.int32).view(torch.float32)
 
 
-def _corners(vertices: Tensor, triangles: Tensor, which: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """x, y and z of the triangles at places `which` (K) of B·T: 3×K each, vertex by vertex."""
-    count = len(triangles)
-    index = triangles.t().index_select(1, which % count) + (which // count) * vertices.shape[1]
-    x, y, z = (vertices[..., axis].flatten().index_select(0, index.flatten()) for axis in range(3))
-    return x.view(3, -1), y.view(3, -1), z.view(3, -1)
+class _Faces(NamedTuple):
+    """The K triangles that may be seen, picture after picture. Of each vertex a tensor of its own: to gather
+    numbers that lie together costs least."""
+
+    picture: Tensor  # K int64
+    triangle: Tensor  # K int64
+    x: list[Tensor]  # 3 × K float64, samples, on the grid
+    y: list[Tensor]
+    z: list[Tensor]
 
 
-def _facing(
+def _faces(
     vertices: Tensor,
     triangles: Tensor,
     limits: tuple[int, int],
     shown: Tensor | None,
     double_sided: Tensor | None,
     near: float,
-) -> Tensor:
-    """The triangles that may cover a sample, by their place in B·T, ascending."""
+) -> _Faces:
     height, width = limits
-    count = len(triangles)
+    batch, count = len(vertices), len(triangles)
     if shown is None:
-        which = torch.arange(len(vertices) * count, device=vertices.device)
+        which = torch.arange(batch * count, device=vertices.device)
     else:
         which = shown.flatten().nonzero().squeeze(1)
-    x, y, z = _corners(vertices, triangles, which)
-    left, right, top, bottom = x.amin(0), x.amax(0), y.amin(0), y.amax(0)
+    picture = torch.div(which, count, rounding_mode="floor")
+    triangle = which - picture * count
+    first = picture * vertices.shape[1]
+    corners = [triangles[:, vertex].index_select(0, triangle) + first for vertex in range(3)]
+    xy = (vertices[..., :2] * GRID).round() / GRID
+    parts = (xy[..., 0].flatten(), xy[..., 1].flatten(), vertices[..., 2].flatten())
+    x, y, z = ([part.index_select(0, corner) for corner in corners] for part in parts)
+
+    (left, right), (top, bottom), (nearest, furthest) = (_range(part) for part in (x, y, z))
     # Numbers that aren't finite fail these, whichever they are.
-    good = (z.amin(0) >= near) & (z.amax(0) < torch.inf)
+    good = (nearest >= near) & (furthest < torch.inf)
     good &= (left > -FURTHEST) & (right < FURTHEST) & (top > -FURTHEST) & (bottom < FURTHEST)
     # Between whose ends, in both directions, the centre of one of the picture's samples lies.
     good &= (left - 0.5).ceil().clamp(min=0) < (right - 0.5).ceil().clamp(max=width)
     good &= (top - 0.5).ceil().clamp(min=0) < (bottom - 0.5).ceil().clamp(max=height)
-    x, y = x.double(), y.double()
+    x, y = [part.double() for part in x], [part.double() for part in y]
     area = (x[1] - x[0]) * (y[2] - y[0]) - (x[2] - x[0]) * (y[1] - y[0])
-    front = area > 0
+    facing = area > 0
     if double_sided is not None:
-        front |= (area < 0) & double_sided.index_select(0, which % count)
-    return which.masked_select(good & front)
+        facing |= (area < 0) & double_sided.index_select(0, triangle)
+    seen = (good & facing).nonzero().squeeze(1)
+    x, y, z = ([part.index_select(0, seen) for part in parts] for parts in (x, y, z))
+    return _Faces(picture.index_select(0, seen), triangle.index_select(0, seen), x, y, z)
 
 
-def _lines(
-    vertices: Tensor, triangles: Tensor, which: Tensor, limits: tuple[int, int], perspective: bool
-) -> _Lines:
-    """Of the triangles at places `which` (K) of B·T."""
+def _range(parts: list[Tensor]) -> tuple[Tensor, Tensor]:
+    first, second, third = parts
+    return (
+        torch.minimum(torch.minimum(first, second), third),
+        torch.maximum(torch.maximum(first, second), third),
+    )
+
+
+def _lines(faces: _Faces, limits: tuple[int, int], perspective: bool) -> _Lines:
     height, width = limits
-    x, y, z = _corners(vertices, triangles, which)
-    x, y = x.double(), y.double()
-    linear = (z.reciprocal() if perspective else z).double()
-    picture, triangle = which // len(triangles), which % len(triangles)
+    picture, triangle, x, y, z = faces
+    linear = [(part.reciprocal() if perspective else part).double() for part in z]
 
-    # Weights of the second and the third vertex are linear in x and y, and so is the depth.
+    # The weights of the second and the third vertex are linear, and so is the depth.
     x1, y1, x2, y2 = x[1] - x[0], y[1] - y[0], x[2] - x[0], y[2] - y[0]
-    area = x1 * y2 - x2 * y1
-    gradients = torch.stack((y2, -x2, -y1, x1)) / area  # second by x, by y, third by x, by y
-    second_x, second_y, third_x, third_y = gradients
+    per_area = (x1 * y2 - x2 * y1).reciprocal()
+    second_x, second_y, third_x, third_y = y2 * per_area, -x2 * per_area, -y1 * per_area, x1 * per_area
     rise_1, rise_2 = linear[1] - linear[0], linear[2] - linear[0]
     depth_x, depth_y = second_x * rise_1 + third_x * rise_2, second_y * rise_1 + third_y * rise_2
     if perspective:
-        second_x, second_y, third_x, third_y = gradients * linear.repeat_interleave(2, 0)[2:]
-    slopes_x = torch.stack((depth_x, second_x, third_x))
-    slopes_y = torch.stack((depth_y, second_y, third_y))
-    origin = -(x[0] - 0.5) * slopes_x - (y[0] - 0.5) * slopes_y  # at the centre of sample (0, 0)
-    origin[0] += linear[0]
+        second_x, second_y = second_x * linear[1], second_y * linear[1]
+        third_x, third_y = third_x * linear[2], third_y * linear[2]
+    left, up = x[0] - 0.5, y[0] - 0.5  # of the first vertex from the centre of sample (0, 0)
+    depth = linear[0] - left * depth_x - up * depth_y
+    second, third = -left * second_x - up * second_y, -left * third_x - up * third_y
 
     # Corners from top to bottom. Edges: the long one, the one above the middle corner, the one below.
-    y, order = y.sort(dim=0)
-    x = x.gather(0, order)
-    begin = (y - 0.5).ceil().clamp(0, height).long()  # the first row below each corner
-    upper, lower = [0, 0, 1], [2, 1, 2]
-    dx, dy = x[lower] - x[upper], y[lower] - y[upper]
-    # An edge crosses the line at y where x - 0.5 = (start + y·dx) / dy. Both numbers are exact. The quotient
-    # is rounded, but never lies so near to a whole number that this moves it there: its ceiling is exact.
-    start = (x[upper] - 0.5) * dy - y[upper] * dx
+    top, middle, bottom = _ordered([*zip(y, x, strict=True)])
+    begin = [(corner[0] - 0.5).ceil().clamp(0, height) for corner in (top, middle, bottom)]  # first row below
+    edges = [_edge(top, bottom), _edge(top, middle), _edge(middle, bottom)]
+    starts, runs, falls = (torch.cat(part) for part in zip(*edges, strict=True))
 
-    piece, within = _repeat(begin[2] - begin[0])  # one for each line, from here
+    piece, within = _repeat((begin[2] - begin[0]).long())  # one for each line, from here
     row = within + begin[0].index_select(0, piece)
-    middle = row + 0.5
-    short = piece + len(which) * (1 + (row >= begin[1].index_select(0, piece)).long())
-    starts, dxs, dys = start.flatten(), dx.flatten(), dy.flatten()
+    below = (row >= begin[1].index_select(0, piece)).long()
     ends = [
-        ((starts.index_select(0, edge) + middle * dxs.index_select(0, edge)) / dys.index_select(0, edge))
-        for edge in (piece, short)
+        (starts.index_select(0, edge) + (row + 0.5) * runs.index_select(0, edge))
+        / falls.index_select(0, edge)
+        for edge in (piece, piece + len(triangle) * (1 + below))
     ]
-    left = torch.minimum(*ends).ceil().clamp(0, width)
-    right = torch.maximum(*ends).ceil().clamp(0, width)
-    steps = slopes_x.index_select(1, piece)
-    first = origin.index_select(1, piece) + left * steps + row * slopes_y.index_select(1, piece)
-    steps, first = steps.float(), first.float()
+    left, right = (end.ceil().clamp(0, width) for end in _range([*ends, ends[0]]))
+
+    def at_first(origin: Tensor, along: Tensor, down: Tensor) -> tuple[Tensor, Tensor]:
+        step = along.index_select(0, piece)
+        value = origin.index_select(0, piece) + row * down.index_select(0, piece) + left * step
+        return value.float(), step.float()
+
     return _Lines(
-        samples=(right - left).long(),
-        place=(picture.index_select(0, piece) * height + row) * width + left.long(),
-        triangle=F.pad(triangle.index_select(0, piece), (0, 1), value=-1),
-        depth=first[0],
-        deeper=steps[0],
-        weight=torch.stack((first[1], steps[1], first[2], steps[2]), 1),
+        (right - left).long(),
+        ((picture * height).index_select(0, piece) + row.long()) * width + left.long(),
+        F.pad(triangle.index_select(0, piece), (0, 1), value=-1),
+        *at_first(depth, depth_x, depth_y),
+        *at_first(second, second_x, second_y),
+        *at_first(third, third_x, third_y),
     )
+
+
+Corner = tuple[Tensor, Tensor]  # y and x
+
+
+def _ordered(corners: list[Corner]) -> list[Corner]:
+    """From top to bottom."""
+    for upper, lower in ((0, 1), (1, 2), (0, 1)):
+        (y0, x0), (y1, x1) = corners[upper], corners[lower]
+        swap = y0 > y1
+        corners[upper] = torch.minimum(y0, y1), torch.where(swap, x1, x0)
+        corners[lower] = torch.maximum(y0, y1), torch.where(swap, x0, x1)
+    return corners
+
+
+def _edge(upper: Corner, lower: Corner) -> tuple[Tensor, Tensor, Tensor]:
+    """It crosses the line at y where x - 0.5 = (start + y·run) / fall: start, run, fall.
+
+    All three are exact. The quotient is rounded, but never lies so near to a whole number that this moves it
+    there: its ceiling is exact.
+    """
+    (y0, x0), (y1, x1) = upper, lower
+    run, fall = x1 - x0, y1 - y0
+    return (x0 - 0.5) * fall - y0 * run, run, fall
 
 
 def _repeat(counts: Tensor) -> tuple[Tensor, Tensor]:
