@@ -1,0 +1,235 @@
+"""What a person does in a clip: expression, gaze, pose and place in the picture, from smooth random processes
+with human statistics. Nothing of it knows who the person is.
+
+    motion = draw_motion(seed=0, indices=[0, 1], frames=64)     # 128 frames, each clip in a style of its own
+    motion = draw_motion(seed=0, indices=[7], frames=1000, style="stills")  # frames that don't hang together
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.face_geometry import limiting
+from trainer.data.synthetic.anatomy import BLINKS, EXPRESSIONS, JAW, SIDES, WIDES, Array, anatomical
+from trainer.data.synthetic.gaze import REACH_DEG, blinks, look
+from trainer.data.synthetic.gestures import beats, emotions, grimaces, nods
+from trainer.data.synthetic.processes import wander
+from trainer.data.synthetic.seeds import rng
+from trainer.data.synthetic.speech import speech
+
+LIMITS_DEG = (45.0, 30.0, 30.0)  # of the head: yaw, pitch, roll, either way
+SHIFT = 0.15  # of the head's centre, either way, in picture widths
+SCALES = (0.7, 1.35)
+FOVS_DEG = (12.0, 60.0)  # from a long lens to a webcam near the face
+# The upper lid follows the eye up and down, downwards all the way, upwards less: W. Becker, A. F. Fuchs,
+# Lid-eye coordination during vertical gaze changes, Journal of Neurophysiology 60 (1988). On an eyeball of 12
+# mm radius and an opening of 10 mm a degree is 0.02 of the opening.
+LID_DOWN, LID_UP = 0.02, 0.012
+LID_MOST = 0.55
+TWO_LIDS = 0.04  # standard deviation of how much further one eye closes
+
+
+class Motion(NamedTuple):
+    """N frames: those of a clip one after the other, clip after clip. float32."""
+
+    expression: Tensor  # N×44 in [0, 1], in the order of EXPRESSIONS; the lids are all there, gaze included
+    gaze: Tensor  # N×2 degrees against the head: yaw > 0 to the picture's right, pitch > 0 up
+    rotation: (
+        Tensor  # N×3 degrees: yaw > 0 nose to the picture's right, pitch > 0 nose up, roll > 0 clockwise
+    )
+    shift: Tensor  # N×2, of the head's centre from the picture's, in picture widths
+    scale: Tensor  # N; 1: the mean face is half as high as the picture
+    fov: Tensor  # N degrees, the camera's whole angle of view; the same throughout a clip
+
+
+class Style(NamedTuple):
+    """How a clip moves. Angles are standard deviations in degrees, times medians in seconds."""
+
+    share: float  # of the clips whose style is drawn
+    talks: bool
+    emotion_s: float  # from one emotion to the next
+    grimaces: bool
+    blink_s: float
+    away: float  # of the fixations
+    nod_s: float
+    rest: tuple[float, float, float]  # how the head is held: yaw, pitch, roll
+    sway: tuple[float, float, float]
+    sway_s: float  # time scale
+    place: float  # of the shift, picture widths, and of the scale's logarithm
+
+
+STYLES = {
+    "talking": Style(0.35, True, 12, False, 2.6, 0.3, 9, (8, 4, 3), (3.5, 2.2, 1.8), 1.2, 0.05),
+    "listening": Style(0.2, False, 8, False, 3.5, 0.2, 6, (8, 4, 3), (2, 1.2, 1.2), 1.8, 0.05),
+    "expressive": Style(0.2, True, 3, False, 2.8, 0.35, 6, (10, 6, 5), (6, 4, 3.5), 1.1, 0.07),
+    "wild": Style(0.15, False, 4, True, 2.8, 0.6, 8, (12, 6, 8), (20, 13, 12), 1.0, 0.1),
+    "idle": Style(0.1, False, 25, False, 4, 0.25, 40, (6, 3, 2), (1, 0.7, 0.6), 2.5, 0.04),
+}
+STILLS = "stills"  # every frame for itself, over the whole range
+
+
+def draw_motion(
+    seed: int, indices: Sequence[int], frames: int, fps: float = 25, style: str | None = None
+) -> Motion:
+    """The clips of those numbers, `frames` each, one after the other: N = clips × frames, on the CPU.
+
+    style: one of `STYLES`, or "stills"; None draws one of `STYLES` for each clip. A longer clip begins as a
+    shorter one does. Raises ValueError for an unknown style, no clips, no frames, or a rate that isn't
+    positive.
+    """
+    if style is not None and style != STILLS and style not in STYLES:
+        raise ValueError(f"unknown style of motion {style!r}: use one of {', '.join((*STYLES, STILLS))}")
+    if frames < 1 or not indices or not fps > 0 or not math.isfinite(fps):
+        raise ValueError(
+            f"{len(indices)} clips of {frames} frames at {fps} a second: all three must be above zero"
+        )
+    if style == STILLS:
+        clips = [_stills(seed, index, frames) for index in indices]
+    else:
+        times = np.arange(frames) / fps
+        clips = [_clip(seed, index, times, STYLES[style or style_of(seed, index)]) for index in indices]
+    return Motion(*(torch.cat(parts) for parts in zip(*clips, strict=True)))
+
+
+def style_of(seed: int, index: int) -> str:
+    """The style that is drawn for the clip of that number."""
+    shares = np.array([style.share for style in STYLES.values()])
+    return list(STYLES)[int(rng(seed, "motion.style", index).choice(len(STYLES), p=shares / shares.sum()))]
+
+
+def _clip(seed: int, index: int, times: Array, style: Style) -> Motion:
+    def stream(name: str) -> np.random.Generator:
+        return rng(seed, f"motion.{name}", index)
+
+    rest = stream("rest")
+    held = rest.normal(0, style.rest)
+    at_camera = rest.random() < 0.6  # else the eyes are at rest straight ahead of the head
+    gaze = look(stream("gaze"), times, style.away)
+    sway = wander(stream("sway"), times, style.sway_s, 3) * style.sway
+    gestures = nods(stream("nods"), times, style.nod_s)
+    expression = emotions(stream("emotions"), times, style.emotion_s)
+    if style.grimaces:
+        expression = np.maximum(expression, grimaces(stream("grimaces"), times))
+    if style.talks:
+        spoken = speech(stream("speech"), times)
+        brows, pitch = beats(stream("beats"), times, spoken.stresses)
+        expression = np.maximum(expression * _lips_free(spoken.expression), spoken.expression) + brows
+        gestures[:, 1] += pitch
+
+    rotation = _within(held + sway + np.pad(gestures + gaze.head, ((0, 0), (0, 1))), LIMITS_DEG)
+    # Eyes stay where they look while the head sways and nods (the vestibulo-ocular reflex).
+    stays = gaze.world + (-held[:2] if at_camera else 0) - gaze.head - sway[:, :2] - gestures
+    if style.grimaces:  # wide poses: eyes go along in part
+        stays = stays + 0.6 * sway[:, :2]
+    eyes = _within(stays, REACH_DEG)
+    closed = blinks(stream("blinks"), times, style.blink_s, gaze.shifts)
+    expression = anatomical(_lids(expression, closed, eyes[:, 1], stream("lids")))
+
+    place, drift = stream("place"), wander(stream("drift"), times, 3, 3)
+    where = style.place * (place.normal(0, 1, 3) + 0.35 * drift)
+    scale = np.exp(_within(2 * where[:, 2:] - 0.02, (math.log(SCALES[1]),)))
+    return Motion(
+        _tensor(expression),
+        _tensor(eyes),
+        _tensor(rotation),
+        _tensor(_within(where[:, :2], (SHIFT, SHIFT))),
+        _tensor(scale[:, 0].clip(*SCALES)),
+        torch.full((len(times),), _between(stream("fov"), FOVS_DEG)),
+    )
+
+
+def _lips_free(spoken: Array) -> Array:
+    """What speech leaves to an emotion, N×44: less of the mouth the more it is open; all of the rest."""
+    free = np.ones_like(spoken)
+    mouth = [index for index, name in enumerate(EXPRESSIONS) if name.startswith("mouth")]
+    free[:, mouth] = 1 - 0.6 * spoken[:, JAW : JAW + 1].clip(0, 1)
+    return free
+
+
+def _lids(expression: Array, closed: Array, pitch: Array, lids: np.random.Generator) -> Array:
+    """The expression (N×44) with the lids of a blink (N) and of the gaze's pitch (N, degrees) added."""
+    down = LID_MOST * np.tanh(LID_DOWN * (-pitch).clip(0) / LID_MOST)
+    unlike = float(lids.normal(0, TWO_LIDS))
+    for side, blink, wide in zip((-1, 1), BLINKS, WIDES, strict=True):
+        own = closed * (1 - max(0.0, side * unlike))
+        expression[:, blink] = 1 - (1 - expression[:, blink].clip(0, 1)) * (1 - own) * (1 - down)
+        expression[:, wide] += LID_UP * pitch.clip(0)
+    return expression
+
+
+def _stills(seed: int, index: int, frames: int) -> Motion:
+    """Each frame: some expressions of any strength, mostly alike on both sides, any pose, gaze and place."""
+    count = len(EXPRESSIONS)
+    drawn = rng(seed, "motion.stills.expression", index).random((frames, 3 * count + 4))
+    strength, chance, own, whole = np.split(drawn, (count, 2 * count, 3 * count), axis=1)
+    for left, right in SIDES:
+        alike = own[:, left] < 0.7
+        for table in (strength, chance):
+            table[alike, right] = table[alike, left]
+        strength[alike, right] = (strength[alike, right] + 0.1 * (own[alike, right] - 0.5)).clip(0, 1)
+    expression = strength * (chance < 0.5 * whole[:, :1])  # from faces at rest to wild ones
+    shut = whole[:, 1] < 0.1
+    expression[np.ix_(shut, BLINKS)] = 1
+    expression[:, BLINKS] *= np.where(shut | (whole[:, 2] < 0.6), 1, 0.5)[:, None]
+    # A mouth that closes over an open jaw needs both: otherwise chance would hardly ever show it.
+    over = whole[:, 3] < 0.08
+    expression[over, JAW] = np.sqrt(strength[over, JAW])
+    expression[over, EXPRESSIONS.index("mouthClose")] = strength[over, EXPRESSIONS.index("mouthClose")]
+
+    pose = rng(seed, "motion.stills.pose", index).random((frames, 10))
+    near = 1 - 0.65 * (pose[:, :1] < 0.4)  # many faces are nearly frontal
+    shift, scale = SHIFT * (2 * pose[:, 6:8] - 1), SCALES[0] * (SCALES[1] / SCALES[0]) ** pose[:, 8]
+    return Motion(
+        _tensor(anatomical(expression)),
+        _tensor((2 * pose[:, 4:6] - 1) * REACH_DEG),
+        _tensor((2 * pose[:, 1:4] - 1) * LIMITS_DEG * near),
+        _tensor(shift),
+        _tensor(scale),
+        _tensor(FOVS_DEG[0] * (FOVS_DEG[1] / FOVS_DEG[0]) ** pose[:, 9]),
+    )
+
+
+def rotation_matrix(rotation: Tensor) -> Tensor:
+    """Angles (N×3 degrees, as in `Motion`) as R (N×3×3): a point p of head space is turned to p @ Rᵀ.
+
+    The head nods first, turns then, and leans last, about the picture's own axes.
+    """
+    yaw, pitch, roll = rotation.deg2rad().unbind(1)
+    one, zero = torch.ones_like(yaw), torch.zeros_like(yaw)
+
+    def rows(*numbers: Tensor) -> Tensor:
+        return torch.stack(numbers, 1).view(-1, 3, 3)
+
+    # x is right, y down, and the nose points to −z.
+    nods_ = rows(one, zero, zero, zero, pitch.cos(), pitch.sin(), zero, -pitch.sin(), pitch.cos())
+    turns = rows(yaw.cos(), zero, -yaw.sin(), zero, one, zero, yaw.sin(), zero, yaw.cos())
+    leans = rows(roll.cos(), -roll.sin(), zero, roll.sin(), roll.cos(), zero, zero, zero, one)
+    return leans @ turns @ nods_
+
+
+def rotation_angles(matrix: Tensor) -> Tensor:
+    """The angles (N×3 degrees) of rotations N×3×3, as `rotation_matrix` takes them; |yaw| < 90°."""
+    yaw = matrix[:, 2, 0].clamp(-1, 1).asin()
+    roll = torch.atan2(matrix[:, 1, 0], matrix[:, 0, 0])
+    pitch = torch.atan2(-matrix[:, 2, 1], matrix[:, 2, 2])
+    return torch.stack((yaw, pitch, roll), 1).rad2deg()
+
+
+def _within(values: Array, limits: Sequence[float]) -> Array:
+    """N×C, held within ± the limits smoothly."""
+    tensor = torch.from_numpy(values)
+    bound = torch.tensor(limits, dtype=tensor.dtype)
+    return np.asarray((tensor * limiting(tensor.abs(), bound)).numpy())
+
+
+def _between(stream: np.random.Generator, bounds: tuple[float, float]) -> float:
+    """Even in the logarithm."""
+    return float(bounds[0] * (bounds[1] / bounds[0]) ** stream.random())
+
+
+def _tensor(values: Array) -> Tensor:
+    return torch.from_numpy(values.astype(np.float32))
