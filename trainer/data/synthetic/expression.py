@@ -1,4 +1,4 @@
-"""What a face does: blend shapes named after ARKit's, as displacements of the face's control points.
+"""How a face looks at each of its expressions (anatomy.py): displacements of its control points.
 
 Left and right in the names are the person's own; the person's left is the picture's right (x > 0).
 """
@@ -10,27 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainer.data.synthetic.anatomy import AT, EXPRESSIONS
 from trainer.data.synthetic.eyes import LOWER, UPPER
 from trainer.data.synthetic.face import LIP_RINGS, mean_landmarks
 from trainer.data.synthetic.fields import Vector, displacement, weight
 from trainer.data.synthetic.fields import Blob as B
-from trainer.data.synthetic.mesh import Array
-
-EXPRESSIONS = (
-    "browDownLeft", "browDownRight", "browInnerUp", "browOuterUpLeft", "browOuterUpRight",
-    "cheekPuff", "cheekSquintLeft", "cheekSquintRight",
-    "eyeBlinkLeft", "eyeBlinkRight", "eyeSquintLeft", "eyeSquintRight", "eyeWideLeft", "eyeWideRight",
-    "jawForward", "jawLeft", "jawOpen", "jawRight",
-    "mouthClose", "mouthDimpleLeft", "mouthDimpleRight", "mouthFrownLeft", "mouthFrownRight", "mouthFunnel",
-    "mouthLeft", "mouthLowerDownLeft", "mouthLowerDownRight", "mouthPressLeft", "mouthPressRight",
-    "mouthPucker", "mouthRight", "mouthRollLower", "mouthRollUpper", "mouthShrugLower", "mouthShrugUpper",
-    "mouthSmileLeft", "mouthSmileRight", "mouthStretchLeft", "mouthStretchRight",
-    "mouthUpperUpLeft", "mouthUpperUpRight", "noseSneerLeft", "noseSneerRight", "tongueOut",
-)  # fmt: skip
+from trainer.data.synthetic.mesh import Array, Indices
 
 HINGE: Vector = (0.0, -0.3, -0.8)  # the jaw's, a little in front of the ears
 JAW_OPENS = 22.0  # degrees: the front teeth then are about 4 cm apart
 MOUTH_WIDTH = 2.5  # cm from the middle to a corner
+CLOSES = 0.86  # of the way that the upper lid goes; the lower one comes to meet it
 LINE = float(mean_landmarks()[13, 1])  # y where the lips meet
 
 
@@ -69,11 +59,11 @@ def lower_share(points: Array, upper: Array, lower: Array) -> Array:
     return np.asarray((1 - aside) * sharp + aside * soft)
 
 
-def constant_shapes(points: Array, landmarks: int) -> Array:
+def constant_shapes(points: Array, triangles: Indices) -> Array:
     """How each expression moves the skin's control points of any head: 44×C×3, cm; but for the lids' closing.
 
-    points: C×3, of the mean head; the first `landmarks` are the face's landmarks. Where control points are moved
-    by the jaw's bone, and the skin is soft, they follow by a share that fades to the ear.
+    points: C×3, of the mean head, the face's landmarks first; triangles: T×3. Where control points are moved by the
+    jaw's bone, and the skin is soft, they follow by a share that fades to the ear.
     """
     known = np.arange(len(points))
     rings = np.array(LIP_RINGS)
@@ -81,9 +71,12 @@ def constant_shapes(points: Array, landmarks: int) -> Array:
     lower = np.isin(known, rings[:, 11:])
     low = lower_share(points, upper, lower)
     fade = 1 - _ease((points[:, 2] + 3.8) / 4.0)  # skin behind the jaw stays
-    hung = low * fade * _ease((points[:, 1] + 3.0) / 4.0)
     lips = np.isin(known, rings)
-    made = {name: jaw_moves(points, name) * hung[:, None] for name in ("jawOpen", "jawForward", "jawLeft", "jawRight")}
+    hung = _softened(low * fade * _ease((points[:, 1] + 3.0) / 4.0), triangles, lips)
+    made = {
+        name: jaw_moves(points, name) * hung[:, None]
+        for name in ("jawOpen", "jawForward", "jawLeft", "jawRight")
+    }
     made["jawOpen"] += displacement(
         points, [B((s * 4.2, 3.0, -6.5), (1.2, 2.0, 2.0), push=(-s * 0.35, 0.1, 0.1)) for s in (-1, 1)]
     )
@@ -100,6 +93,18 @@ def constant_shapes(points: Array, landmarks: int) -> Array:
     shapes = np.stack([made.get(name, np.zeros_like(points)) for name in EXPRESSIONS])
     assert not set(made) - set(EXPRESSIONS)
     return shapes
+
+
+def _softened(share: Array, triangles: Indices, fixed: Array, times: int = 4) -> Array:
+    """Each value half the mean of its neighbours', so that skin bends instead of breaking; but for the fixed ones."""
+    count = len(share)
+    ends = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
+    beside = np.zeros((count, count), bool)
+    beside[ends[:, 0], ends[:, 1]] = beside[ends[:, 1], ends[:, 0]] = True
+    degree = np.maximum(beside.sum(1), 1)
+    for _ in range(times):
+        share = np.where(fixed, share, (share + beside @ share / degree) / 2)
+    return share
 
 
 def _upper_face(points: Array) -> dict[str, Array]:
@@ -145,8 +150,8 @@ def _mouth(points: Array, low: Array) -> dict[str, Array]:
             return half * displacement(points, blobs)
 
         made[f"mouthSmile{name}"] = side(
-            B(corner, (1.25, 0.95, 2.0), push=(s * 0.75, -0.6, 0.45)),
-            B((s * 3.7, 1.6, -7.2), (1.4, 1.3, 2.0), push=(s * 0.12, -0.3, -0.3)),
+            B(corner, (1.25, 0.95, 2.0), push=(s * 0.9, -0.72, 0.5)),
+            B((s * 3.7, 1.6, -7.2), (1.4, 1.3, 2.0), push=(s * 0.14, -0.36, -0.34)),
             B((s * 3.4, -1.6, -7.3), (1.5, 0.6, 1.5), push=(0, -0.1, 0)),
         )
         made[f"mouthFrown{name}"] = side(B(corner, (1.15, 0.9, 2.0), push=(s * 0.08, 0.55, 0.1)))
@@ -177,7 +182,9 @@ def _mouth(points: Array, low: Array) -> dict[str, Array]:
     upper_lip = up * weight(points, (0, LINE - 0.35, -9.2), (2.0, 0.6, 2.0))[:, None]
     lower_lip = down * weight(points, (0, LINE + 0.5, -9.1), (1.9, 0.7, 2.0))[:, None]
     made["mouthRollUpper"] = upper_lip * (np.asarray((0, 0.05, 0.3)) + (points - (0, LINE, 0)) * (0, -0.5, 0))
-    made["mouthRollLower"] = lower_lip * (np.asarray((0, -0.05, 0.3)) + (points - (0, LINE, 0)) * (0, -0.5, 0))
+    made["mouthRollLower"] = lower_lip * (
+        np.asarray((0, -0.05, 0.3)) + (points - (0, LINE, 0)) * (0, -0.5, 0)
+    )
     made["mouthShrugUpper"] = upper_lip * (0, -0.3, -0.15)
     chin = down * weight(points, (0, LINE + 1.8, -8.8), (2.2, 1.6, 2.5))[:, None]
     made["mouthShrugLower"] = chin * (0, -0.42, -0.12)
@@ -185,7 +192,7 @@ def _mouth(points: Array, low: Array) -> dict[str, Array]:
 
 
 @cache
-def lid_shares(_: int = 0) -> Lid:
+def lid_shares() -> Lid:
     """Of the 468 landmarks: how far each follows a lid that closes."""
     mean = mean_landmarks()[:468]
     upper, lower, pair = (np.zeros((2, len(mean))) for _ in range(3))
@@ -217,20 +224,29 @@ def _ease(t: Array) -> Array:
 
 
 def lid_shapes(neutral: Tensor) -> Tensor:
-    """How a blink moves the landmarks of given faces: B×C×3 → B×2×C×3, cm, the picture's left eye first.
+    """How lids that close move the landmarks of given faces: B×C×3 → B×2×2×C×3, cm.
 
-    The upper lid comes down to where the lower one meets it, on each face: a closed eye is closed, wide or narrow.
+    The picture's left eye first, and of each the upper lid, then the lower: at 1 a lid has gone all the way to the
+    other one's place, on each face; so a closed eye is closed, wide or narrow.
     """
     shares = lid_shares()
     count = shares.upper.shape[1]
-    moved = neutral.new_zeros(neutral.shape[0], 2, neutral.shape[1], 3)
+    moved = neutral.new_zeros(neutral.shape[0], 2, 2, neutral.shape[1], 3)
     for eye in range(2):
         above, under = neutral[:, list(UPPER[eye])], neutral[:, list(LOWER[eye])]
         gap = (under - above)[:, torch.from_numpy(shares.pair[eye]).long().to(neutral.device)]  # B×468×3
-        down = torch.from_numpy(shares.upper[eye]).to(neutral)[None, :, None]
-        up = torch.from_numpy(shares.lower[eye]).to(neutral)[None, :, None]
-        moved[:, eye, :count] = CLOSES * down * gap - (1 - CLOSES) * up * gap
+        moved[:, eye, 0, :count] = torch.from_numpy(shares.upper[eye]).to(neutral)[None, :, None] * gap
+        moved[:, eye, 1, :count] = torch.from_numpy(shares.lower[eye]).to(neutral)[None, :, None] * -gap
     return moved
 
 
-CLOSES = 0.86  # of the way that the upper lid goes; the lower one comes to meet it
+def lid_closing(expression: Tensor) -> Tensor:
+    """How far lids have closed: N×44 → N×2×2, as `lid_shapes` has them; together at most 1, so that they meet."""
+    sides = [
+        [AT[f"{name}{side}"] for side in ("Right", "Left")] for name in ("eyeBlink", "eyeSquint", "eyeWide")
+    ]
+    blink, squint, wide = (expression[:, index] for index in sides)  # N×2, the picture's left eye first
+    both = torch.stack(
+        (CLOSES * blink + 0.11 * squint - 0.2 * wide, (1 - CLOSES) * blink + 0.22 * squint - 0.06 * wide), 2
+    )
+    return both / both.sum(2, keepdim=True).clamp_min(1.0)

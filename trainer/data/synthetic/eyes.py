@@ -18,7 +18,7 @@ RADIUS = 1.2  # cm, of an eyeball: adults' are 24 mm across
 IRIS = np.radians(29.0)  # half the iris's angle as seen from the ball's centre: 11.7 mm across
 SEEN = np.radians(100.0)  # from the pupil to the edge of its texture
 BALL_RINGS, BALL_SPOKES = 14, 24
-LID = 0.06  # cm of skin between the ball and the lid's outside, least
+LID = 0.10  # cm of skin between the ball and the lid's outside, least
 
 # The lids from the outer corner to the inner one in the picture's left eye, from the inner one in the right.
 UPPER = ((33, 246, 161, 160, 159, 158, 157, 173, 133), (362, 398, 384, 385, 386, 387, 388, 466, 263))
@@ -88,7 +88,10 @@ def lashes(right: bool) -> Following:
         first = sum(map(len, points))
         points += [roots, tips]
         across = u0 + (u1 - u0) * at
-        uv += [np.stack([across, np.full_like(at, v1 - 0.002)], 1), np.stack([across, np.full_like(at, v0)], 1)]
+        uv += [
+            np.stack([across, np.full_like(at, v1 - 0.002)], 1),
+            np.stack([across, np.full_like(at, v0)], 1),
+        ]
         follows += [np.array(lid, np.int64)] * 2
         triangles.append(grid(2, len(lid)) + first)
     return Following(

@@ -19,7 +19,7 @@ from trainer.data.synthetic.mesh import Array, Indices, Mesh, grid, strip
 
 # The skull: an ellipsoid about the brain, of the mean breadth, height and length of heads (docs/data.md).
 SKULL_CENTRE = np.array([0.0, -4.6, 0.6])
-SKULL_AXES = np.array([7.6, 9.8, 9.6])
+SKULL_AXES = np.array([7.6, 9.4, 9.6])
 SKULL_SQUARE = 2.25  # a superellipsoid's exponent: 2 is an ellipsoid
 SKULL_RINGS = 9  # between the face's outline and the pole at the back
 
@@ -28,7 +28,7 @@ HEAD_SIDE = 0.75
 FACE_RADIUS = 0.34
 CENTRE = 0.5
 
-NECK_TOP, NECK_BASE = 2.0, 16.5  # y
+NECK_TOP, NECK_BASE = 3.5, 16.5  # y
 NECK_ROWS, NECK_COLUMNS = 10, 28
 EAR_PLACE = np.array([7.3, -1.6, 1.3])  # middle of the right ear
 EAR_HEIGHT, EAR_WIDTH = 6.3, 3.5
@@ -103,10 +103,11 @@ def neck() -> Mesh:
     for t in rows:
         y = NECK_TOP + (NECK_BASE - NECK_TOP) * t
         flare = max(0.0, t - 0.6) ** 2 * 12
-        wide, deep = 5.6 + flare * 1.6, 5.5 + flare * 0.8
+        within = min(1.0, 0.45 + 2.2 * t)  # the top is hidden in the head, behind the mouth
+        wide, deep = within * 5.5 + flare * 1.6, within * 5.4 + flare * 0.8
         # The strap muscles and the throat: a little square, narrower in front.
         x = wide * np.sin(turn)
-        z = 1.2 + 3.2 * t - deep * np.cos(turn)
+        z = 1.4 + 3.0 * t - deep * np.cos(turn)
         points.append(np.stack([x, np.full_like(x, y), z], 1))
         uv.append(np.stack([np.abs(turn / np.pi - 1) * 0.13, 0.87 + 0.12 * np.full_like(x, t)], 1))
     return Mesh(np.concatenate(points), grid(NECK_ROWS, NECK_COLUMNS + 1), np.concatenate(uv) * HEAD_SIDE)
@@ -167,7 +168,7 @@ def ear(right: bool) -> Mesh:
     local = np.stack(
         [local[:, 0], y * np.cos(tilt) + z * np.sin(tilt) * 0.2, z * np.cos(tilt) - y * np.sin(tilt)], 1
     )
-    away = np.radians(22)  # the back edge stands off the head
+    away = np.radians(17)  # the back edge stands off the head
     x, z = local[:, 0], local[:, 2]
     local = np.stack(
         [x * np.cos(away) + z * np.sin(away), local[:, 1], z * np.cos(away) - x * np.sin(away)], 1

@@ -22,9 +22,17 @@ def bag() -> Following:
     lips = mean_landmarks()[list(ring)]
     middle = lips.mean(0)
     rows = [lips]
-    for back, wide, high in ((0.25, 0.99, 0.15), (0.7, 1.02, 0.8), (1.8, 1.15, 1.6), (4.5, 1.0, 1.7), (6.5, 0.3, 0.4)):
+    for back, wide, high in (
+        (0.25, 0.99, 0.15),
+        (0.7, 1.02, 0.8),
+        (1.8, 1.15, 1.6),
+        (4.5, 1.0, 1.7),
+        (6.5, 0.3, 0.4),
+    ):
         angle = np.linspace(0, 2 * np.pi, len(ring), endpoint=False)
-        round_ = np.stack([-2.4 * np.cos(angle), -np.sin(angle), 0 * angle], 1)  # from the left corner, clockwise
+        round_ = np.stack(
+            [-2.4 * np.cos(angle), -np.sin(angle), 0 * angle], 1
+        )  # from the left corner, clockwise
         ring_points = np.stack([round_[:, 0] * wide, round_[:, 1] * high, 0 * angle], 1) + middle
         ring_points[:, 2] = lips[:, 2] + back
         if back < 1:
@@ -48,7 +56,7 @@ def teeth(lower: bool) -> Mesh:
     inset = 0.22 if lower else 0.0
     x = (ARCH_WIDTH - inset) * np.sin(turn)
     z = upper_lip[2] + BEHIND_LIPS + inset + ARCH_DEPTH * (1 - np.cos(turn) ** 0.8)
-    edge = upper_lip[1] + (0.05 if lower else 0.16) + (0.1 if lower else -0.1) * at**2
+    edge = upper_lip[1] + (0.22 if lower else 0.36) + (0.1 if lower else -0.1) * at**2
     away = 1.0 if lower else -1.0  # from the biting edge to the root
     rows = []
     for high, out in ((0.0, 0.10), (0.12, 0.0), (0.5, -0.04), (0.95, 0.02), (1.15, -0.06), (2.0, 0.1)):
@@ -75,10 +83,14 @@ def tongue() -> Mesh:
         thick = 0.75 - 0.35 * t
         z = upper_lip[2] + 7.0 - 5.35 * t
         y = upper_lip[1] + 0.9 + 0.25 * np.sin(np.pi * t) * -1.0
-        points.append(np.stack([wide * np.sin(around), y - thick * np.cos(around), np.full_like(around, z)], 1))
+        points.append(
+            np.stack([wide * np.sin(around), y - thick * np.cos(around), np.full_like(around, z)], 1)
+        )
         u.append(0.5 + 0.48 * around / np.pi)
         v.append(np.full_like(around, TONGUE[0] + (TONGUE[1] - TONGUE[0]) * t))
-    mesh = Mesh(np.concatenate(points), grid(len(along), len(around)), _place(np.concatenate(u), np.concatenate(v)))
+    mesh = Mesh(
+        np.concatenate(points), grid(len(along), len(around)), _place(np.concatenate(u), np.concatenate(v))
+    )
     return mesh
 
 
