@@ -20,7 +20,8 @@ GRID = 256  # steps of a sample, to which corners are rounded
 FURTHEST = 2.0**17  # samples; up to here the ends of rows are exact in float64
 INFINITE = 0x7F800000  # the bits of an infinite float32
 
-# Given the pictures, triangles (M each) and weights (M×3) of fragments: which of them are there (M bool).
+# Given the places in the flattened B·H·W, the triangles (M each) and the weights (M×3) of fragments: which of them
+# are there (M bool).
 Keep = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
@@ -86,7 +87,7 @@ def rasterise(
             place, key = place.index_select(0, before), key.index_select(0, before)
             line, depth = _parts(key)
             weights = lines.weights(line, place, depth if perspective else None)
-            there = keep(place // (height * width), lines.triangle.index_select(0, line), weights)
+            there = keep(place, lines.triangle.index_select(0, line), weights)
             seen.scatter_reduce_(0, place.masked_select(there), key.masked_select(there), "amin")
 
         line, depth = _parts(seen)

@@ -1,0 +1,249 @@
+"""Pictures of people: geometry, texture and light put together, with the truth about every pixel.
+
+people = make_people(draw_identity(seed=0, indices=[0, 1]), size=256)
+scene = draw_scene(seed=0, indices=[0, 1], size=256)
+frame = render(people, scene, who, motion, size=256)
+
+N frames of S×S pixels, B people, T triangles, V vertices; M samples that are covered, four a pixel
+"""
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from trainer.data.synthetic.colour import srgb, tone
+from trainer.data.synthetic.figure import Figure, Posed, Tables, make_figure, pose, project, rest, tables
+from trainer.data.synthetic.lighting import Light, diffuse, specular, strand
+from trainer.data.synthetic.motion import Motion
+from trainer.data.synthetic.rasteriser import Raster, interpolate, rasterise
+from trainer.data.synthetic.shading import Looks, Surface, ball_occlusion, looks
+from trainer.data.synthetic.shadow import shadow
+from trainer.data.synthetic.template import Label, template
+
+SIDE = 2  # samples of a pixel, each way
+COVERAGE = ((0.125, 0.625), (0.875, 0.375))  # alpha from which on each of a pixel's samples is there
+MAPS = ("flow", "depth", "normals")
+
+
+class People(NamedTuple):
+    """B identities, ready to be drawn."""
+
+    figure: Figure
+    atlas: Tensor  # B×A×A×4, linear reflectance and alpha
+    shown: Tensor  # B×T bool
+
+
+class Scene(NamedTuple):
+    """What is around B people."""
+
+    light: Light
+    backdrop: Tensor  # B×3×S×S, linear light
+
+
+class Frame(NamedTuple):
+    """N frames and the truth about them."""
+
+    picture: Tensor  # N×3×S×S in [0, 1], sRGB
+    points: Tensor  # N×478×3 in crop units: x, y in [0, 1], z in the scale of x, 0 in the head's middle
+    camera_points: Tensor  # N×478×3, cm, the camera at the origin looking along z
+    labels: Tensor  # N×S×S uint8, a Label
+    flow: Tensor | None  # N×2×S×S pixels to the same place in the neutral picture; NaN where there is none
+    depth: Tensor | None  # N×1×S×S cm; infinite in the background
+    normals: Tensor | None  # N×3×S×S, camera space; 0 in the background
+
+
+def render(
+    people: People, scene: Scene, who: Tensor, motion: Motion, size: int, maps: Collection[str] = ()
+) -> Frame:
+    """Draw N frames.
+
+    who: N, which of the people (and scenes) each frame shows. size: of the pictures, pixels. maps: which of MAPS
+    are wanted besides the picture, its landmarks and labels. Raises ValueError for another map.
+    """
+    if unknown := set(maps) - set(MAPS):
+        raise ValueError(f"no map {sorted(unknown)[0]!r}: there are {', '.join(MAPS)}")
+    device = people.atlas.device
+    fixed, kind = tables(device), looks_on(device)
+    posed = pose(people.figure, who, motion)
+    light = Light(*(part[who] for part in scene.light))
+    shown = people.shown[who]
+    places = project(posed.vertices, posed.focal)
+    screen = torch.cat((places * (size * SIDE), posed.vertices[..., 2:]), 2)
+    atlas = people.atlas
+
+    def there(place: Tensor, triangle: Tensor, weights: Tensor) -> Tensor:
+        return _there(place, triangle, weights, who, atlas, fixed, size * SIDE)
+
+    raster = rasterise(
+        screen,
+        fixed.triangles,
+        size * SIDE,
+        size * SIDE,
+        shown=shown,
+        double_sided=fixed.two_sided,
+        cutout=fixed.cutout,
+        keep=there,
+    )
+    lit, seen = _lit(posed, light, people, who, shown, fixed, kind)
+    wanted = [posed.normals, lit, seen[..., None]]
+    if "flow" in maps:
+        neutral = pose(people.figure, who, rest(len(who), 20.0)._replace(fov=motion.fov))
+        wanted.append(project(neutral.vertices, neutral.focal) - places)
+    values = interpolate(raster, torch.cat(wanted, 2), fixed.triangles)
+    index = raster.triangle.flatten().index_select(0, raster.covered)
+    colour = _colour(raster, values, index, people, who, light, posed, fixed, kind)
+    picture = srgb(tone(_pixels(colour, raster, size, scene.backdrop[who])).clamp(0, 1))
+    labels = _labels(raster, fixed.labels[index], size)
+    covered = _pixels(torch.ones_like(colour[:, :1]), raster, size)
+    flow = depth = normal = None
+    if "flow" in maps:
+        flow = _pixels(values[:, 7:9] * size, raster, size) / covered
+    if "normals" in maps:
+        normal = F.normalize(_pixels(values[:, :3], raster, size), dim=1)
+    if "depth" in maps:
+        deep = raster.depth.flatten().index_select(0, raster.covered)[:, None]
+        depth = torch.where(covered > 0, _pixels(deep, raster, size) / covered, torch.inf)
+    return Frame(picture, _crop_units(posed), posed.landmarks, labels, flow, depth, normal)
+
+
+def looks_on(device: torch.device) -> Looks:
+    """The template's looks on a device, made once."""
+    if device not in _LOOKS:
+        _LOOKS[device] = looks(template(), device)
+    return _LOOKS[device]
+
+
+_LOOKS: dict[torch.device, Looks] = {}
+
+
+def _there(
+    place: Tensor, triangle: Tensor, weights: Tensor, who: Tensor, atlas: Tensor, fixed: Tables, side: int
+) -> Tensor:
+    """Which fragments of cutouts are there: the more of a pixel's four samples the more opaque it is."""
+    corners = fixed.triangles.index_select(0, triangle)
+    uv = F.embedding_bag(corners, fixed.uv, mode="sum", per_sample_weights=weights.to(fixed.uv))
+    size = atlas.shape[1]
+    column, row = (uv * size).floor().clamp(0, size - 1).long().unbind(1)
+    person = who.index_select(0, place // (side * side))
+    alpha = atlas.flatten(0, 2)[:, 3].index_select(0, (person * size + row) * size + column)
+    x, y = place % side, (place // side) % side
+    least = atlas.new_tensor(COVERAGE).flatten().index_select(0, (y % 2) * 2 + x % 2)
+    return alpha > least
+
+
+def _lit(
+    posed: Posed, light: Light, people: People, who: Tensor, shown: Tensor, fixed: Tables, kind: Looks
+) -> tuple[Tensor, Tensor]:
+    """What reflectances are multiplied with (N×V×3), and how much of the key light vertices see (N×V)."""
+    centre = posed.landmarks[:, [234, 454, 10, 152]].mean(1)
+    seen = shadow(
+        light,
+        posed.vertices,
+        posed.normals,
+        fixed.triangles,
+        centre,
+        shown=shown & ~fixed.cutout,
+        double_sided=fixed.two_sided,
+    )
+    ball = fixed.ball.shape[0]
+    occlusion = kind.occlusion.expand(len(who), -1).clone()
+    first = posed.vertices.shape[1] - 2 * ball
+    away = posed.vertices[:, first:].unflatten(1, (2, ball))
+    away = F.normalize(away - away.mean(2, keepdim=True), dim=3)
+    occlusion[:, first:] = ball_occlusion(away).flatten(1)
+    seen = seen * (0.35 + 0.65 * occlusion)
+    return diffuse(light, posed.normals, wrap=kind.wrap, occlusion=occlusion, shadow=seen), seen
+
+
+def _colour(
+    raster: Raster,
+    values: Tensor,
+    index: Tensor,
+    people: People,
+    who: Tensor,
+    light: Light,
+    posed: Posed,
+    fixed: Tables,
+    kind: Looks,
+) -> Tensor:
+    """The light of each covered sample: M×3, linear."""
+    size = people.atlas.shape[1]
+    uv = interpolate(raster, fixed.uv, fixed.triangles)
+    frame = raster.covered // raster.triangle[0].numel()
+    texel = _sampled(people.atlas, uv, who.index_select(0, frame), size)
+    normal = F.normalize(values[:, :3], dim=1)
+    surface = kind.surface.index_select(0, index)
+    strength = kind.strength.index_select(0, surface)
+    # The skin's own alpha says where it is oily; 0.5 is usual.
+    strength = torch.where(surface == int(Surface.SKIN), strength * 2 * texel[:, 3], strength)
+    exponent = kind.exponent.index_select(0, surface)
+    towards = light.direction.index_select(0, frame)
+    side = raster.triangle.shape[1]
+    at = raster.covered % (side * side)
+    across = (torch.stack((at % side, at // side), 1) + 0.5) / side - 0.5
+    rays = torch.cat(
+        (across / posed.focal.index_select(0, frame)[:, None], torch.ones_like(across[:, :1])), 1
+    )
+    view = -F.normalize(rays, dim=1)
+    normal = torch.where((normal * view).sum(1, keepdim=True) < 0, -normal, normal)  # the back of a sheet
+    shine = specular(normal, view, towards, exponent) * strength
+    hair = (surface == int(Surface.HAIR)).nonzero().squeeze(1)
+    if len(hair):
+        down = posed.head[:, :, 1].index_select(0, frame.index_select(0, hair))
+        across_hair = normal.index_select(0, hair)
+        along = F.normalize(down - (down * across_hair).sum(1, keepdim=True) * across_hair, dim=1)
+        glow = strand(
+            along, view.index_select(0, hair), towards.index_select(0, hair), exponent.index_select(0, hair)
+        )
+        shine = shine.index_copy(0, hair, glow[1] * strength.index_select(0, hair))
+    key = light.colour.index_select(0, frame) * values[:, 6:7]
+    return texel[:, :3] * values[:, 3:6] + shine[:, None] * key
+
+
+def _sampled(atlas: Tensor, uv: Tensor, person: Tensor, size: int) -> Tensor:
+    """Textures at places of the atlas, bilinear: M×4."""
+    place = (uv * size - 0.5).clamp(0, size - 1.001)
+    low = place.floor()
+    x, y = (place - low).unbind(1)
+    column, row = low.long().unbind(1)
+    first = (person * size + row) * size + column
+    rows = torch.stack((first, first + 1, first + size, first + size + 1), 1)
+    weights = torch.stack(((1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y), 1)
+    return F.embedding_bag(rows, atlas.flatten(0, 2), mode="sum", per_sample_weights=weights)
+
+
+def _pixels(values: Tensor, raster: Raster, size: int, behind: Tensor | None = None) -> Tensor:
+    """Samples' values (M×C) as the mean of each pixel: N×C×S×S, with what lies behind (the same shape), or 0."""
+    count, channels = raster.triangle.numel(), values.shape[1]
+    samples = values.new_zeros(count, channels).index_copy(0, raster.covered, values)
+    grid = samples.view(-1, size, SIDE, size, SIDE * channels).sum(2)
+    pixels = (grid[..., :channels] + grid[..., channels:]).permute(0, 3, 1, 2) / SIDE**2
+    if behind is None:
+        return pixels
+    whole = torch.zeros(count, device=values.device).index_fill(0, raster.covered, 1.0)
+    part = whole.view(-1, size, SIDE, size, SIDE).mean((2, 4))
+    return pixels + (1 - part[:, None]) * behind
+
+
+def _labels(raster: Raster, labels: Tensor, size: int) -> Tensor:
+    """The label that most of a pixel's samples have, the greater one of equals: N×S×S uint8."""
+    samples = torch.zeros(raster.triangle.numel(), dtype=torch.uint8, device=labels.device)
+    samples[raster.covered] = labels.to(torch.uint8)
+    grid = samples.view(-1, size, SIDE, size, SIDE)
+    best = torch.zeros_like(grid[:, :, 0, :, 0])
+    most = torch.zeros_like(best)
+    for label in Label:
+        count = (grid == int(label)).sum((2, 4), dtype=torch.uint8)
+        best = torch.where((count >= most) & (count > 0), int(label), best)
+        most = torch.maximum(most, count)
+    return best.to(torch.uint8)
+
+
+def _crop_units(posed: Posed) -> Tensor:
+    """Landmarks as networks take them: x, y in [0, 1] of the picture, z in the same scale."""
+    middle = posed.landmarks[:, :, 2].mean(1, keepdim=True)
+    depth = (posed.landmarks[:, :, 2] - middle) * (posed.focal[:, None] / middle)
+    return torch.cat((project(posed.landmarks, posed.focal), depth[..., None]), 2)
