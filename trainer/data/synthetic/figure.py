@@ -18,7 +18,7 @@ from trainer.data.synthetic.expression import lid_closing, lid_shapes
 from trainer.data.synthetic.eyes import LID, RADIUS, ball_centres, iris_points
 from trainer.data.synthetic.face import LIP_RINGS, SKIN_POINTS, mean_landmarks
 from trainer.data.synthetic.identity import Shape
-from trainer.data.synthetic.mesh import normals
+from trainer.data.synthetic.mesh import normals, summed
 from trainer.data.synthetic.motion import Motion, rotation_matrix
 from trainer.data.synthetic.template import Template, template
 
@@ -125,7 +125,7 @@ def pose(figure: Figure, who: Tensor, motion: Motion) -> Posed:
     balls = figure.balls[who]
     look = torch.stack((motion.gaze[:, 0], motion.gaze[:, 1], torch.zeros_like(motion.gaze[:, 0])), 1)
     turn = rotation_matrix(look)
-    vertices = _refined(controls, fixed)
+    vertices = summed(controls, fixed.parents, fixed.weights)
     vertices = _over_balls(vertices, balls, fixed)
     turned = fixed.ball @ turn.transpose(1, 2)
     vertices = torch.cat((vertices, balls[:, :1] + turned, balls[:, 1:] + turned), 1)
@@ -167,14 +167,6 @@ def rest(count: int = 1, fov: float = 20.0) -> Motion:
         torch.ones(count),
         torch.full((count,), fov),
     )
-
-
-def _refined(controls: Tensor, fixed: Tables) -> Tensor:
-    """N×C×3 → N×V×3, a column of parents at a time, so that the sum's order is always the same."""
-    total = controls[:, fixed.parents[:, 0]] * fixed.weights[:, :1]
-    for column in range(1, fixed.parents.shape[1]):
-        total = total + controls[:, fixed.parents[:, column]] * fixed.weights[:, column : column + 1]
-    return total
 
 
 def _over_balls(vertices: Tensor, balls: Tensor, fixed: Tables) -> Tensor:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
@@ -177,17 +178,24 @@ def fans(triangles: Indices, count: int) -> Indices:
 
 
 def normals(points: Tensor, triangles: Tensor, fan: Tensor) -> Tensor:
-    """Unit normals of the vertices, outwards: B×V×3. points: B×V×3; triangles: T×3; fan: V×M, from `fans`.
+    """Unit normals of the vertices, outwards: N×V×3. points: N×V×3; triangles: T×3; fan: V×M, from `fans`.
 
     Triangles count by their area. Sums run over a table, not by scattering, so that they are the same each time.
     """
-    a, b, c = (points[:, triangles[:, corner]] for corner in range(3))
-    faces = torch.linalg.cross(c - a, b - a)  # outwards, since they run clockwise: B×T×3
+    a, b, c = (points.index_select(1, corner) for corner in triangles.unbind(1))
+    faces = torch.linalg.cross(c - a, b - a)  # outwards, since they run clockwise: N×T×3
     faces = torch.cat((faces, faces.new_zeros(faces.shape[0], 1, 3)), 1)
-    total = faces[:, fan[:, 0]]
-    for column in range(1, fan.shape[1]):
-        total = total + faces[:, fan[:, column]]
-    return torch.nn.functional.normalize(total, dim=2, eps=1e-9)
+    return functional.normalize(summed(faces, fan), dim=2, eps=1e-9)
+
+
+def summed(rows: Tensor, table: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Sums of rows: N×R×3, by a table V×M of row numbers, weighted (V×M) or not → N×V×3.
+
+    All pictures' rows lie side by side, so that one pass over the table serves all of them.
+    """
+    beside = rows.transpose(0, 1).flatten(1)  # R×N·3
+    total = functional.embedding_bag(table, beside, mode="sum", per_sample_weights=weights)
+    return total.view(len(table), -1, 3).transpose(0, 1).contiguous()
 
 
 def strip(inner: Indices, outer: Indices) -> Indices:

@@ -21,7 +21,7 @@ from trainer.data.synthetic.motion import Motion
 from trainer.data.synthetic.rasteriser import Raster, interpolate, rasterise
 from trainer.data.synthetic.shading import Looks, Surface, ball_occlusion, looks
 from trainer.data.synthetic.shadow import shadow
-from trainer.data.synthetic.template import Label, template
+from trainer.data.synthetic.template import template
 
 SIDE = 2  # samples of a pixel, each way
 COVERAGE = ((0.125, 0.625), (0.875, 0.375))  # alpha from which on each of a pixel's samples is there
@@ -229,17 +229,12 @@ def _pixels(values: Tensor, raster: Raster, size: int, behind: Tensor | None = N
 
 
 def _labels(raster: Raster, labels: Tensor, size: int) -> Tensor:
-    """The label that most of a pixel's samples have, the greater one of equals: N×S×S uint8."""
+    """The label that most of a pixel's samples have, the first of equals: N×S×S uint8."""
     samples = torch.zeros(raster.triangle.numel(), dtype=torch.uint8, device=labels.device)
     samples[raster.covered] = labels.to(torch.uint8)
-    grid = samples.view(-1, size, SIDE, size, SIDE)
-    best = torch.zeros_like(grid[:, :, 0, :, 0])
-    most = torch.zeros_like(best)
-    for label in Label:
-        count = (grid == int(label)).sum((2, 4), dtype=torch.uint8)
-        best = torch.where((count >= most) & (count > 0), int(label), best)
-        most = torch.maximum(most, count)
-    return best.to(torch.uint8)
+    a, b, c, d = samples.view(-1, size, SIDE, size, SIDE).permute(2, 4, 0, 1, 3).flatten(0, 1).contiguous()
+    best = torch.where((b == c) | (b == d), b, torch.where(c == d, c, a))
+    return torch.where((a == b) | (a == c) | (a == d), a, best)
 
 
 def _crop_units(posed: Posed) -> Tensor:
