@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from trainer.data.synthetic.seeds import rng
 
-KINDS = ("wall", "wall", "studio", "room", "room", "room", "greenery", "night", "texture")
+SHARES = (0.22, 0.12, 0.33, 0.11, 0.11, 0.11)  # of walls, studios, rooms, greenery, nights, textures
 BOXES, DISCS = 32, 40
 OCTAVES = (3, 6, 12, 24)  # cells a side
 SHARPNESS = 96  # samples a side: nothing in a backdrop is smaller than one
@@ -104,8 +104,8 @@ class _Draft:
         self.blur = float(np.exp(self.u(np.log(0.008), np.log(0.03))))
 
     def layers(self) -> tuple[Array, ...]:
-        kind = KINDS[self.random.integers(len(KINDS))]
-        getattr(self, f"_{kind}")()
+        kinds = (self._wall, self._studio, self._room, self._greenery, self._night, self._texture)
+        kinds[self.random.choice(len(kinds), p=SHARES)]()
         boxes, box_colours = np.zeros((BOXES, 6)), np.zeros((BOXES, 3))
         boxes[:, 4] = 1  # those that aren't there may not divide by nothing
         for at, (box, colour) in enumerate(self.boxes[:BOXES]):
@@ -157,10 +157,9 @@ class _Draft:
         self.ground(self.colour(self.level(0.12, 0.6), self.u(0, 0.25)), 0.25)
         self.glow = np.array([self.u(0, 1), self.u(0, 0.5), self.u(0.2, 0.6), self.u(0, 0.8)])
         self.grain[:2] = self.u(0, 0.08)
-        for part in self.random.permutation(["window", "shelf", "door", "frames", "lamp"])[
-            : 1 + self.random.integers(3)
-        ]:
-            getattr(self, f"_{part}")()
+        parts = (self._window, self._shelf, self._door, self._frames, self._lamp)
+        for part in self.random.permutation(len(parts))[: 1 + self.random.integers(3)]:
+            parts[part]()
         if self.random.random() < 0.4:  # furniture
             high = self.u(0.2, 0.6)
             self.box(
