@@ -57,7 +57,7 @@ def _draw(random: np.random.Generator) -> tuple[np.ndarray, ...]:  # type: ignor
     defocus = between(0.0008, MOST_DEFOCUS) if random.random() < 0.4 else 0.0
     vignette = random.uniform(0, 0.3)
     gains = 2 ** (random.normal(0, 0.15) + random.normal(0, 0.05, 3))
-    read = between(0.0005, 0.008)
+    read = between(0.0005, 0.005)
     shot = read * between(0.05, 0.4)
     contrast = float(np.clip(random.normal(0, 0.2), -0.4, 0.6))
     quality = random.uniform(40, 97) if random.random() < 0.75 else 0.0
