@@ -38,7 +38,7 @@ def equal(one: Motion, other: Motion) -> bool:
 
 
 def saccades(gaze: Array) -> list[tuple[int, int]]:
-    """First and last frame of each stretch at `FINE` in which the eyes are faster than 60 degrees a second."""
+    """First and last frame of each stretch at `FINE` in which the eyes exceed 60 degrees a second."""
     fast = np.linalg.norm(np.diff(gaze, axis=0), axis=1) * FINE > 60
     edges = np.flatnonzero(np.diff(np.concatenate(([0], fast, [0]))))
     return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
@@ -156,8 +156,8 @@ def test_blinks_come_every_few_seconds_and_last_as_long_as_blinks(
     assert low < np.median(gaps) < high
     assert 2 < np.mean(gaps) < 6
     assert np.quantile(gaps, 0.02) > 0.5
-    assert abs(np.log(gaps).mean() - np.log(np.median(gaps))) < 0.1  # log-normal: symmetric in the logarithm
-    assert 0.15 < np.quantile(lasts, 0.02)
+    assert abs(np.log(gaps).mean() - np.log(np.median(gaps))) < 0.1  # log-normal
+    assert np.quantile(lasts, 0.02) > 0.15
     assert np.quantile(lasts, 0.98) < 0.4
     assert 1.3 < np.mean(openings) / np.mean(closings) < 2.2
     assert 0.35 < np.mean(np.array(depths) > 0.97) < 0.65

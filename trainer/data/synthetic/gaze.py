@@ -23,8 +23,8 @@ FLAT = 0.6  # gaze is spread less up and down than aside
 REACH_DEG = (32.0, 22.0)  # of eyes, aside and up or down
 # The head joins in large shifts of gaze, 139 ms after the eyes at 10° and 50 ms at 40° (Jibi to Rinsho 24,
 # supplement 2, 559, 1978), more slowly than they, and for longer the further it goes. Small shifts leave it
-# where it is (J. S. Stahl, Amplitude of human head movements associated with horizontal saccades, Experimental
-# Brain Research 126, 1999). Share, range and times are our own.
+# where it is (J. S. Stahl, Amplitude of human head movements associated with horizontal saccades,
+# Experimental Brain Research 126, 1999). Share, range and times are our own.
 HEAD_LATENCY_S = ((10.0, 40.0), (0.139, 0.05))
 HEAD_S, HEAD_S_PER_DEG = 0.3, 0.012
 EYE_ONLY_DEG = 6.0
@@ -33,8 +33,8 @@ EYE_ONLY_DEG = 6.0
 # Movement Disorders 12 (1997). Closing takes around 100 ms (J. A. Stern et al., The endogenous eyeblink,
 # Psychophysiology 21, 1984), and is 40–47 % faster than opening; many blinks don't close all the way (C.
 # Sforza et al., Ophthalmic and Physiological Optics 28, 2008): half (G. W. Ousler et al., Clinical
-# Ophthalmology 8, 2014). Large shifts of gaze come with a blink (C. Evinger et al., Not looking while leaping,
-# Experimental Brain Research 100, 1994).
+# Ophthalmology 8, 2014). Large shifts of gaze come with a blink (C. Evinger et al., Not looking while
+# leaping, Experimental Brain Research 100, 1994).
 INTERVAL_S = (2.0, 6.0)  # bounds of a person's median interval
 INTERVAL_SPREAD = 0.4
 CLOSING_S, SHUT_S = (0.075, 0.12), (0.0, 0.05)

@@ -120,7 +120,8 @@ def _clip(seed: int, index: int, times: Array, style: Style) -> Motion:
         expression = np.maximum(expression * _lips_free(spoken.expression), spoken.expression) + brows
         gestures[:, 1] += pitch
 
-    rotation = _within(held + sway + np.pad(gestures + gaze.head, ((0, 0), (0, 1))), LIMITS_DEG)
+    leans = np.zeros((len(times), 1))
+    rotation = _within(held + sway + np.hstack((gestures + gaze.head, leans)), LIMITS_DEG)
     # Eyes stay where they look while the head sways and nods (the vestibulo-ocular reflex).
     stays = gaze.world + (-held[:2] if at_camera else 0) - gaze.head - sway[:, :2] - gestures
     if style.grimaces:  # wide poses: eyes go along in part

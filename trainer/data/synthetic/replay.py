@@ -1,0 +1,235 @@
+"""Motion of a real clip: what a tracker saw of somebody, as the motion of anybody.
+
+    replayed = replay(points, fps=25, basis=basis)    # points: F×478×3 pixels, NaN where no face was seen
+    replayed.motion, replayed.valid
+
+Who the person is must not get into the motion: everything is measured against the person's own face at rest,
+as it is in the clip's calmest frames.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.ndimage import gaussian_filter1d
+from torch import Tensor
+
+from models.face_geometry import EYE_CORNERS, IRIS_LEFT, IRIS_RIGHT, LIP_CORNERS, RIGID, rigid_fit
+from trainer.data.synthetic.anatomy import BLINKS, CLOSE, EXPRESSIONS, JAW, WIDES, Array, anatomical
+from trainer.data.synthetic.bounded import bounded_ridge
+from trainer.data.synthetic.gaze import REACH_DEG
+from trainer.data.synthetic.motion import LIMITS_DEG, Motion, rotation_angles
+
+# Landmarks, upper and lower edge. The picture's right eye is the person's left one.
+LIPS = ((13, 14), (82, 87), (312, 317))
+LIDS = (
+    ((386, 374), (385, 380), (387, 373)),
+    ((159, 145), (160, 144), (158, 153)),
+)  # the person's left, right
+FACE_ENDS = (10, 152)  # top and chin
+IRISES = (*IRIS_LEFT, *IRIS_RIGHT)
+
+EYEBALL_CM = 1.2
+DEPTH_WEIGHT = 0.3  # of the tracker's z against x and y: it is a guess of the tracker's
+RIDGE = 0.01  # of an expression, times the median energy of all
+# These look like others, and are believed only where the others don't do.
+DOUBTFUL = 15.0
+CERTAIN = ("browInnerUp", "eyeBlink", "jawOpen", "mouthSmile", "mouthPucker", "browDown", "browOuterUp")
+REST_SHARE, REST_FRAMES = 0.1, 3  # of the frames, and at least so many, show the person at rest
+SMOOTHING_S = 0.02  # of pose and slow expressions
+BLINKING = 0.5  # of the own opening: below it the iris can't be trusted
+FOV_DEG = 25.0
+
+
+class Basis(NamedTuple):
+    """A mean person's landmarks in head space, cm."""
+
+    neutral: Tensor  # 478×3
+    shapes: Tensor  # 44×478×3, what each of EXPRESSIONS adds at full strength
+
+
+class Replay(NamedTuple):
+    motion: Motion  # F frames
+    valid: Tensor  # F bool; where False nothing was seen, and the motion is that of the last frame that was
+
+
+def replay(
+    points: npt.NDArray[np.floating[Any]],
+    fps: float,
+    basis: Basis,
+    square: tuple[float, float, float] | None = None,
+    fov: float = FOV_DEG,
+) -> Replay:
+    """The motion in landmarks F×478×3 (pixels, z in the scale of x; NaN where no face was seen).
+
+    square: x, y of the middle and side of the picture that the motion is meant for, in pixels; by default the
+    one in which the clip's median face is in the middle and of scale 1. fov: degrees, goes into the motion.
+    Blinks and the opening of the mouth are matched exactly, as far as the basis can: eyelid aperture / the
+    own open one, lip gap / mouth width. At rest the eyes are taken to look neither up nor down.
+
+    Raises ValueError where no face was seen at all, or the landmarks have another shape.
+    """
+    if points.ndim != 3 or points.shape[1:] != (478, 3):
+        raise ValueError(f"landmarks of shape {points.shape}: expected frames × 478 × 3")
+    seen = np.isfinite(points).all((1, 2))
+    if not seen.any():
+        raise ValueError("no face was seen in any frame: use a clip whose face is upright and well lit")
+    basis = Basis(*(part.detach().cpu().double() for part in basis))
+    pixels = torch.from_numpy(np.asarray(points[seen], np.float64))
+
+    local, own = _own_face(pixels, basis)
+    scale, rotation, shift = rigid_fit(_rigid(own).expand(len(pixels), -1, -1), pixels[:, RIGID])
+    expression = _expression(local - own, basis)
+    gaps = _gaps(local, own, basis)
+    frames = np.flatnonzero(seen)
+    held = np.maximum(np.searchsorted(frames, np.arange(len(points)), side="right") - 1, 0)
+
+    def smooth(values: Tensor) -> Tensor:
+        """Along the frames that were seen."""
+        sigma = SMOOTHING_S * fps
+        return torch.from_numpy(gaussian_filter1d(values.numpy(), sigma, axis=0, mode="nearest", truncate=3))
+
+    matched = _matched(smooth(expression), gaps, basis)
+    height = float((basis.neutral[FACE_ENDS[1]] - basis.neutral[FACE_ENDS[0]]).norm())
+    if square is None:
+        middle, side = shift[:, :2].median(0).values, float(scale.median()) * height * 2
+    else:
+        middle, side = torch.tensor(square[:2], dtype=torch.float64), square[2]
+    limits = torch.tensor(LIMITS_DEG, dtype=torch.float64)
+    motion = Motion(
+        torch.from_numpy(anatomical(matched.numpy())),
+        _gaze(local, own, gaps.lids, basis),
+        smooth(rotation_angles(rotation)).clamp(-limits, limits),
+        smooth((shift[:, :2] - middle) / side),
+        smooth(scale * height * 2 / side),
+        torch.full((len(pixels),), float(fov)),
+    )
+    return Replay(Motion(*(part[held].float() for part in motion)), torch.from_numpy(seen))
+
+
+class _Gaps(NamedTuple):
+    """What the model's gaps shall be, cm, in F frames."""
+
+    lids: Tensor  # F×2 of the own open aperture, person's left and right
+    lips: Tensor  # F
+
+
+def _rigid(face: Tensor) -> Tensor:
+    return face[RIGID, :][None]
+
+
+def _own_face(pixels: Tensor, basis: Basis) -> tuple[Tensor, Tensor]:
+    """The landmarks in head space, as large as the mean face (F×478×3), and the person's at rest (478×3)."""
+    own = basis.neutral
+    local = _upright(pixels, own)
+    for _ in range(3):
+        found = local[_calmest(local, pixels)].median(0).values
+        # Only the face's own shape is the person's: pose and size remain the mean face's.
+        size, turned, moved = rigid_fit(_rigid(basis.neutral), _rigid(found))
+        own = (found - moved[0]) / size @ turned[0]
+        local = _upright(pixels, own)
+    return local, own
+
+
+def _upright(pixels: Tensor, face: Tensor) -> Tensor:
+    """Landmarks in head space, by their rigid fit to a face (478×3)."""
+    scale, rotation, shift = rigid_fit(_rigid(face).expand(len(pixels), -1, -1), pixels[:, RIGID])
+    return (pixels - shift[:, None]) / scale[:, None, None] @ rotation
+
+
+def _calmest(local: Tensor, pixels: Tensor) -> Tensor:
+    """Indices of the frames whose mouth is the most closed, the eyes open, the head straight and still."""
+    lids = torch.stack([_gap(local, pairs) for pairs in LIDS], 1).mean(1)
+    width = _width(local)
+    shut = (lids.quantile(0.8) - lids).clamp_min(0)
+    straight = local - local.median(0).values
+    eyes = (pixels[:, EYE_CORNERS[0]] - pixels[:, EYE_CORNERS[3]]).norm(dim=1)
+    step = pixels.diff(dim=0).norm(dim=2).mean(1) / eyes[1:]
+    still = torch.zeros_like(eyes)
+    if len(step):
+        still[1:], still[:-1] = step, torch.maximum(still[:-1], step)
+    turn = rigid_fit(_rigid(local.median(0).values).expand(len(local), -1, -1), pixels[:, RIGID])[1]
+    angles = rotation_angles(turn)
+    cost = 2 * _gap(local, LIPS) / width + 4 * shut / width + 4 * still
+    cost = cost + angles[:, :2].norm(dim=1) / 30 + (width / width.median() - 1).abs()
+    cost = cost + straight.norm(dim=2).mean(1) / width
+    return cost.topk(min(len(local), max(REST_FRAMES, round(REST_SHARE * len(local)))), largest=False).indices
+
+
+def _gap(face: Tensor, pairs: tuple[tuple[int, int], ...]) -> Tensor:
+    """Mean height of the pairs' gaps in head space, …×478×3 → …; linear in the face."""
+    upper, lower = zip(*pairs, strict=True)
+    return (face[..., lower, 1] - face[..., upper, 1]).mean(-1)
+
+
+def _width(face: Tensor) -> Tensor:
+    """Of the mouth, …×478×3 → …"""
+    return (face[..., LIP_CORNERS[1], :] - face[..., LIP_CORNERS[0], :]).norm(dim=-1)
+
+
+def _expression(moved: Tensor, basis: Basis) -> Tensor:
+    """Coefficients F×44 of displacements F×478×3 from the own face at rest."""
+    weight = torch.ones(478, 3, dtype=torch.float64)
+    weight[:, 2] = DEPTH_WEIGHT
+    weight[IRISES, :] = 0
+    design = (basis.shapes * weight).flatten(1).T  # 1434×44
+    energy = design.square().sum(0)
+    doubt = torch.tensor([1.0 if name.startswith(CERTAIN) else DOUBTFUL for name in EXPRESSIONS]).double()
+    return bounded_ridge(design, (moved * weight).flatten(1), RIDGE * energy.median() * doubt)
+
+
+def _gaps(local: Tensor, own: Tensor, basis: Basis) -> _Gaps:
+    lids = torch.stack([_gap(local, pairs) / _gap(own, pairs) for pairs in LIDS], 1).clamp_min(0)
+    opened = _gap(local, LIPS) - _gap(own, LIPS)
+    return _Gaps(lids, _gap(basis.neutral, LIPS) + opened * _width(basis.neutral) / _width(own))
+
+
+def _matched(expression: Tensor, gaps: _Gaps, basis: Basis) -> Tensor:
+    """The expression (F×44) with blinks and jaw such that the model's lids and lips are as far apart as they
+    shall be."""
+    matched = expression.clone()
+    for eye, (blink, wide, pairs) in enumerate(zip(BLINKS, WIDES, LIDS, strict=True)):
+        rest, by = _gap(basis.neutral, pairs), _gap(basis.shapes, pairs)
+        matched[:, [blink, wide]] = 0
+        missing = gaps.lids[:, eye] * rest - rest - matched @ by
+        matched[:, blink] = _share(missing, by[blink])
+        matched[:, wide] = _share(missing, by[wide])
+    rest, by = _gap(basis.neutral, LIPS), _gap(basis.shapes, LIPS)
+    opens = by > 0
+    opens[JAW] = False
+    for _ in range(3):  # lips close over a jaw no further than it is open
+        matched[:, JAW] = 0
+        missing = gaps.lips - rest - matched @ by
+        # What else opens the mouth gives way where it opens it too far already.
+        opened = (matched * by)[:, opens].sum(1)
+        keep = 1 - _share(missing.clamp_max(0), -opened.clamp_min(1e-9))
+        matched[:, opens] = matched[:, opens] * keep[:, None]
+        matched[:, JAW] = _share(gaps.lips - rest - matched @ by, by[JAW])
+        matched[:, CLOSE] = torch.minimum(matched[:, CLOSE], matched[:, JAW])
+    return matched
+
+
+def _share(missing: Tensor, by: Tensor) -> Tensor:
+    """How much of something that adds `by` is missing, [0, 1]."""
+    return (missing / by).nan_to_num(0, 0, 0).clamp(0, 1)
+
+
+def _gaze(local: Tensor, own: Tensor, lids: Tensor, basis: Basis) -> Tensor:
+    """F×2 degrees, from where the irises lie between the corners of the eyes, both eyes together."""
+    irises, corners = [IRIS_LEFT[0], IRIS_RIGHT[0]], list(EYE_CORNERS)
+
+    def place(face: Tensor) -> Tensor:
+        return face[..., irises, :2].mean(-2) - face[..., corners, :2].mean(-2)
+
+    # Faces are alike on both sides: aside, eyes are straight where the mean face's are. How high they lie
+    # between the corners differs.
+    straight = torch.stack((place(basis.neutral)[0], place(own)[1]))
+    sine = (place(local) - straight) / EYEBALL_CM
+    degrees: Array = (sine.clamp(-0.9, 0.9).asin() * (180 / math.pi)).numpy() * (1, -1)
+    frames, open_ = np.arange(len(degrees)), (lids.mean(1) > BLINKING).numpy()
+    if open_.any():  # through a blink, from the direction before to that after
+        degrees = np.stack([np.interp(frames, frames[open_], axis[open_]) for axis in degrees.T], 1)
+    limit = np.array(REACH_DEG)
+    return torch.from_numpy(degrees.clip(-limit, limit))
