@@ -106,7 +106,7 @@ def _clip(seed: int, index: int, times: Array, style: Style) -> Motion:
         return rng(seed, f"motion.{name}", index)
 
     rest = stream("rest")
-    held = rest.normal(0, style.rest)
+    held: Array = rest.normal(0, style.rest)
     at_camera = rest.random() < 0.6  # else the eyes are at rest straight ahead of the head
     gaze = look(stream("gaze"), times, style.away)
     sway = wander(stream("sway"), times, style.sway_s, 3) * style.sway
@@ -121,9 +121,10 @@ def _clip(seed: int, index: int, times: Array, style: Style) -> Motion:
         gestures[:, 1] += pitch
 
     leans = np.zeros((len(times), 1))
-    rotation = _within(held + sway + np.hstack((gestures + gaze.head, leans)), LIMITS_DEG)
+    turned: Array = held + sway + np.hstack((gestures + gaze.head, leans))
+    rotation = _within(turned, LIMITS_DEG)
     # Eyes stay where they look while the head sways and nods (the vestibulo-ocular reflex).
-    stays = gaze.world + (-held[:2] if at_camera else 0) - gaze.head - sway[:, :2] - gestures
+    stays = gaze.world - (held[:2] if at_camera else 0) - gaze.head - sway[:, :2] - gestures
     if style.grimaces:  # wide poses: eyes go along in part
         stays = stays + 0.6 * sway[:, :2]
     eyes = _within(stays, REACH_DEG)

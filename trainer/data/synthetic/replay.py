@@ -4,7 +4,7 @@
     replayed.motion, replayed.valid
 
 Who the person is must not get into the motion: everything is measured against the person's own face at rest,
-as it is in the clip's calmest frames.
+as it is in the clip's calmest frames. An expression that is held through these counts as the person's own.
 """
 
 import math
@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
 from models.face_geometry import EYE_CORNERS, IRIS_LEFT, IRIS_RIGHT, LIP_CORNERS, RIGID, rigid_fit
-from trainer.data.synthetic.anatomy import BLINKS, CLOSE, EXPRESSIONS, JAW, WIDES, Array, anatomical
+from trainer.data.synthetic.anatomy import BLINKS, CLOSE, EXPRESSIONS, JAW, WIDES, anatomical
 from trainer.data.synthetic.bounded import bounded_ridge
 from trainer.data.synthetic.gaze import REACH_DEG
 from trainer.data.synthetic.motion import LIMITS_DEG, Motion, rotation_angles
@@ -122,51 +122,55 @@ def _rigid(face: Tensor) -> Tensor:
 
 def _own_face(pixels: Tensor, basis: Basis) -> tuple[Tensor, Tensor]:
     """The landmarks in head space, as large as the mean face (F×478×3), and the person's at rest (478×3)."""
-    own = basis.neutral
-    local = _upright(pixels, own)
+    local, own = _upright(pixels, basis.neutral), basis.neutral
     for _ in range(3):
-        found = local[_calmest(local, pixels)].median(0).values
-        # Only the face's own shape is the person's: pose and size remain the mean face's.
-        size, turned, moved = rigid_fit(_rigid(basis.neutral), _rigid(found))
-        own = (found - moved[0]) / size @ turned[0]
+        own = _typical(local, _unrest(local, pixels), basis)
         local = _upright(pixels, own)
     return local, own
+
+
+def _typical(local: Tensor, unrest: Tensor, basis: Basis) -> Tensor:
+    """The median of the calmest of some frames, 478×3, in the mean face's pose and size."""
+    count = min(len(local), max(REST_FRAMES, round(REST_SHARE * len(local))))
+    face = local[unrest.topk(count, largest=False).indices].median(0).values
+    size, turned, moved = rigid_fit(_rigid(basis.neutral), _rigid(face))
+    own: Tensor = (face - moved[0]) / size @ turned[0]
+    return own
 
 
 def _upright(pixels: Tensor, face: Tensor) -> Tensor:
     """Landmarks in head space, by their rigid fit to a face (478×3)."""
     scale, rotation, shift = rigid_fit(_rigid(face).expand(len(pixels), -1, -1), pixels[:, RIGID])
-    return (pixels - shift[:, None]) / scale[:, None, None] @ rotation
+    upright: Tensor = (pixels - shift[:, None]) / scale[:, None, None] @ rotation
+    return upright
 
 
-def _calmest(local: Tensor, pixels: Tensor) -> Tensor:
-    """Indices of the frames whose mouth is the most closed, the eyes open, the head straight and still."""
+def _unrest(local: Tensor, pixels: Tensor) -> Tensor:
+    """How far each frame's mouth is open, the eyes shut, the head turned and moving: F."""
+    width = _width(local).median()
     lids = torch.stack([_gap(local, pairs) for pairs in LIDS], 1).mean(1)
-    width = _width(local)
     shut = (lids.quantile(0.8) - lids).clamp_min(0)
-    straight = local - local.median(0).values
-    eyes = (pixels[:, EYE_CORNERS[0]] - pixels[:, EYE_CORNERS[3]]).norm(dim=1)
-    step = pixels.diff(dim=0).norm(dim=2).mean(1) / eyes[1:]
-    still = torch.zeros_like(eyes)
-    if len(step):
+    still = torch.zeros(len(local), dtype=torch.float64)
+    if len(local) > 1:
+        step = local.diff(dim=0).norm(dim=2).mean(1)
         still[1:], still[:-1] = step, torch.maximum(still[:-1], step)
-    turn = rigid_fit(_rigid(local.median(0).values).expand(len(local), -1, -1), pixels[:, RIGID])[1]
-    angles = rotation_angles(turn)
-    cost = 2 * _gap(local, LIPS) / width + 4 * shut / width + 4 * still
-    cost = cost + angles[:, :2].norm(dim=1) / 30 + (width / width.median() - 1).abs()
-    cost = cost + straight.norm(dim=2).mean(1) / width
-    return cost.topk(min(len(local), max(REST_FRAMES, round(REST_SHARE * len(local)))), largest=False).indices
+    usual = local.median(0).values
+    turn = rigid_fit(_rigid(usual).expand(len(local), -1, -1), pixels[:, RIGID])[1]
+    turned = rotation_angles(turn)[:, :2].norm(dim=1)
+    return (2 * _gap(local, LIPS) + 4 * shut + 4 * still) / width + turned / 30
 
 
 def _gap(face: Tensor, pairs: tuple[tuple[int, int], ...]) -> Tensor:
     """Mean height of the pairs' gaps in head space, …×478×3 → …; linear in the face."""
-    upper, lower = zip(*pairs, strict=True)
-    return (face[..., lower, 1] - face[..., upper, 1]).mean(-1)
+    upper, lower = (list(edge) for edge in zip(*pairs, strict=True))
+    gap: Tensor = (face[..., lower, 1] - face[..., upper, 1]).mean(-1)
+    return gap
 
 
 def _width(face: Tensor) -> Tensor:
     """Of the mouth, …×478×3 → …"""
-    return (face[..., LIP_CORNERS[1], :] - face[..., LIP_CORNERS[0], :]).norm(dim=-1)
+    width: Tensor = (face[..., LIP_CORNERS[1], :] - face[..., LIP_CORNERS[0], :]).norm(dim=-1)
+    return width
 
 
 def _expression(moved: Tensor, basis: Basis) -> Tensor:
@@ -174,10 +178,10 @@ def _expression(moved: Tensor, basis: Basis) -> Tensor:
     weight = torch.ones(478, 3, dtype=torch.float64)
     weight[:, 2] = DEPTH_WEIGHT
     weight[IRISES, :] = 0
-    design = (basis.shapes * weight).flatten(1).T  # 1434×44
-    energy = design.square().sum(0)
+    design, seen = (basis.shapes * weight).flatten(1).T, (moved * weight).flatten(1)  # 1434×44, F×1434
     doubt = torch.tensor([1.0 if name.startswith(CERTAIN) else DOUBTFUL for name in EXPRESSIONS]).double()
-    return bounded_ridge(design, (moved * weight).flatten(1), RIDGE * energy.median() * doubt)
+    ridge = RIDGE * design.square().sum(0).median() * doubt
+    return bounded_ridge(design, seen, ridge)
 
 
 def _gaps(local: Tensor, own: Tensor, basis: Basis) -> _Gaps:
@@ -227,9 +231,10 @@ def _gaze(local: Tensor, own: Tensor, lids: Tensor, basis: Basis) -> Tensor:
     # between the corners differs.
     straight = torch.stack((place(basis.neutral)[0], place(own)[1]))
     sine = (place(local) - straight) / EYEBALL_CM
-    degrees: Array = (sine.clamp(-0.9, 0.9).asin() * (180 / math.pi)).numpy() * (1, -1)
-    frames, open_ = np.arange(len(degrees)), (lids.mean(1) > BLINKING).numpy()
-    if open_.any():  # through a blink, from the direction before to that after
-        degrees = np.stack([np.interp(frames, frames[open_], axis[open_]) for axis in degrees.T], 1)
+    degrees = (sine.clamp(-0.9, 0.9).asin() * (180 / math.pi)).numpy() * (1, -1)
+    sees = np.flatnonzero((lids.mean(1) > BLINKING).numpy())
+    if len(sees):  # through a blink, from the direction before to that after
+        frames = np.arange(len(degrees))
+        degrees = np.stack([np.interp(frames, sees, axis[sees]) for axis in degrees.T], 1)
     limit = np.array(REACH_DEG)
     return torch.from_numpy(degrees.clip(-limit, limit))
