@@ -109,7 +109,7 @@ def _clip(seed: int, index: int, times: Array, style: Style) -> Motion:
     held: Array = rest.normal(0, style.rest)
     at_camera = rest.random() < 0.6  # else the eyes are at rest straight ahead of the head
     gaze = look(stream("gaze"), times, style.away)
-    sway = wander(stream("sway"), times, style.sway_s, 3) * style.sway
+    sway = wander(stream("sway"), times, style.sway_s, 3) * np.array(style.sway)
     gestures = nods(stream("nods"), times, style.nod_s)
     expression = emotions(stream("emotions"), times, style.emotion_s)
     if style.grimaces:
@@ -121,8 +121,7 @@ def _clip(seed: int, index: int, times: Array, style: Style) -> Motion:
         gestures[:, 1] += pitch
 
     leans = np.zeros((len(times), 1))
-    turned: Array = held + sway + np.hstack((gestures + gaze.head, leans))
-    rotation = _within(turned, LIMITS_DEG)
+    rotation = _within(held + sway + np.hstack((gestures + gaze.head, leans)), LIMITS_DEG)
     # Eyes stay where they look while the head sways and nods (the vestibulo-ocular reflex).
     stays = gaze.world - (held[:2] if at_camera else 0) - gaze.head - sway[:, :2] - gestures
     if style.grimaces:  # wide poses: eyes go along in part

@@ -156,8 +156,9 @@ def _unrest(local: Tensor, pixels: Tensor) -> Tensor:
         still[1:], still[:-1] = step, torch.maximum(still[:-1], step)
     usual = local.median(0).values
     turn = rigid_fit(_rigid(usual).expand(len(local), -1, -1), pixels[:, RIGID])[1]
-    turned = rotation_angles(turn)[:, :2].norm(dim=1)
-    return (2 * _gap(local, LIPS) + 4 * shut + 4 * still) / width + turned / 30
+    turned = torch.linalg.vector_norm(rotation_angles(turn)[:, :2], dim=1)
+    unrest: Tensor = (2 * _gap(local, LIPS) + 4 * shut + 4 * still) / width + turned / 30
+    return unrest
 
 
 def _gap(face: Tensor, pairs: tuple[tuple[int, int], ...]) -> Tensor:
