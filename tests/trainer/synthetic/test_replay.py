@@ -1,5 +1,6 @@
 """Motion of real clips: recovered from landmarks that were made of it, and from real ones."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +138,8 @@ def test_what_is_no_track_is_refused() -> None:
         replay(np.full((5, 478, 3), np.nan), 25, made_basis())
     with pytest.raises(ValueError, match="expected frames × 478 × 3"):
         replay(np.zeros((5, 68, 2)), 25, made_basis())
+    with pytest.raises(ValueError, match="above zero"):
+        replay(np.zeros((5, 478, 3)), 0, made_basis())
 
 
 @pytest.mark.parametrize("name", [name for name in TRACKS if name.startswith("grid")])
@@ -146,6 +149,20 @@ def test_real_mouths_open_as_they_did(name: str) -> None:
     assert alike(column(found, "jawOpen"), gap_ratio(real.points, LIPS)) > 0.9
     assert found.motion.rotation.abs().max() < 20  # people who look at the camera
     assert found.motion.gaze.abs().max() < 22
+
+
+def test_drawn_talkers_are_as_lively_as_real_ones() -> None:
+    """Speed of head and jaw, against four people who read a sentence."""
+
+    def speeds(motions: list[Motion]) -> Tensor:
+        moving = [torch.cat((one.rotation / 100, one.expression[:, [AT["jawOpen"]]]), 1) for one in motions]
+        return torch.cat([one.diff(dim=0) * 25 for one in moving]).std(0)  # yaw, pitch, roll, jaw
+
+    readers = [track(name) for name in TRACKS if name.startswith("grid")]
+    real = speeds([replay(one.points, one.fps, made_basis()).motion for one in readers])
+    drawn = speeds([draw_motion(0, [index], 75, style="talking") for index in range(20)])
+    assert len(readers) == 4
+    assert ((drawn / real).log().abs() < math.log(2)).all()
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from models.face_geometry import limiting
-from trainer.data.synthetic.anatomy import BLINKS, EXPRESSIONS, JAW, SIDES, WIDES, Array, anatomical
+from trainer.data.synthetic.anatomy import BLINKS, CLOSE, EXPRESSIONS, JAW, SIDES, WIDES, Array, anatomical
 from trainer.data.synthetic.gaze import REACH_DEG, blinks, look
 from trainer.data.synthetic.gestures import beats, emotions, grimaces, nods
 from trainer.data.synthetic.processes import wander
@@ -165,7 +165,7 @@ def _lids(expression: Array, closed: Array, pitch: Array, lids: np.random.Genera
 def _stills(seed: int, index: int, frames: int) -> Motion:
     """Each frame: some expressions of any strength, mostly alike on both sides, any pose, gaze and place."""
     count = len(EXPRESSIONS)
-    drawn = rng(seed, "motion.stills.expression", index).random((frames, 3 * count + 4))
+    drawn = rng(seed, "motion.stills.expression", index).random((frames, 3 * count + 3))
     strength, chance, own, whole = np.split(drawn, (count, 2 * count, 3 * count), axis=1)
     for left, right in SIDES:
         alike = own[:, left] < 0.7
@@ -175,11 +175,10 @@ def _stills(seed: int, index: int, frames: int) -> Motion:
     expression = strength * (chance < 0.5 * whole[:, :1])  # from faces at rest to wild ones
     shut = whole[:, 1] < 0.1
     expression[np.ix_(shut, BLINKS)] = 1
-    expression[:, BLINKS] *= np.where(shut | (whole[:, 2] < 0.6), 1, 0.5)[:, None]
     # A mouth that closes over an open jaw needs both: otherwise chance would hardly ever show it.
-    over = whole[:, 3] < 0.08
+    over = whole[:, 2] < 0.08
     expression[over, JAW] = np.sqrt(strength[over, JAW])
-    expression[over, EXPRESSIONS.index("mouthClose")] = strength[over, EXPRESSIONS.index("mouthClose")]
+    expression[over, CLOSE] = strength[over, CLOSE]
 
     pose = rng(seed, "motion.stills.pose", index).random((frames, 10))
     near = 1 - 0.65 * (pose[:, :1] < 0.4)  # many faces are nearly frontal

@@ -17,7 +17,16 @@ from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
 from models.face_geometry import EYE_CORNERS, IRIS_LEFT, IRIS_RIGHT, LIP_CORNERS, RIGID, rigid_fit
-from trainer.data.synthetic.anatomy import BLINKS, CLOSE, EXPRESSIONS, JAW, WIDES, anatomical
+from trainer.data.synthetic.anatomy import (
+    BLINKS,
+    CLOSE,
+    EXPRESSIONS,
+    JAW,
+    TONGUE,
+    TONGUE_GAP,
+    WIDES,
+    anatomical,
+)
 from trainer.data.synthetic.bounded import bounded_ridge
 from trainer.data.synthetic.gaze import REACH_DEG
 from trainer.data.synthetic.motion import LIMITS_DEG, Motion, rotation_angles
@@ -69,10 +78,13 @@ def replay(
     Blinks and the opening of the mouth are matched exactly, as far as the basis can: eyelid aperture / the
     own open one, lip gap / mouth width. At rest the eyes are taken to look neither up nor down.
 
-    Raises ValueError where no face was seen at all, or the landmarks have another shape.
+    Raises ValueError where no face was seen at all, the landmarks have another shape, or
+    `fps` is not above zero.
     """
     if points.ndim != 3 or points.shape[1:] != (478, 3):
         raise ValueError(f"landmarks of shape {points.shape}: expected frames × 478 × 3")
+    if not fps > 0:
+        raise ValueError(f"{fps} frames a second: must be above zero")
     seen = np.isfinite(points).all((1, 2))
     if not seen.any():
         raise ValueError("no face was seen in any frame: use a clip whose face is upright and well lit")
@@ -91,7 +103,7 @@ def replay(
         sigma = SMOOTHING_S * fps
         return torch.from_numpy(gaussian_filter1d(values.numpy(), sigma, axis=0, mode="nearest", truncate=3))
 
-    matched = _matched(smooth(expression), gaps, basis)
+    matched = _matched(torch.from_numpy(anatomical(smooth(expression).numpy())), gaps, basis)
     height = float((basis.neutral[FACE_ENDS[1]] - basis.neutral[FACE_ENDS[0]]).norm())
     if square is None:
         middle, side = shift[:, :2].median(0).values, float(scale.median()) * height * 2
@@ -99,7 +111,7 @@ def replay(
         middle, side = torch.tensor(square[:2], dtype=torch.float64), square[2]
     limits = torch.tensor(LIMITS_DEG, dtype=torch.float64)
     motion = Motion(
-        torch.from_numpy(anatomical(matched.numpy())),
+        matched,
         _gaze(local, own, gaps.lids, basis),
         smooth(rotation_angles(rotation)).clamp(-limits, limits),
         smooth((shift[:, :2] - middle) / side),
@@ -204,7 +216,7 @@ def _matched(expression: Tensor, gaps: _Gaps, basis: Basis) -> Tensor:
     rest, by = _gap(basis.neutral, LIPS), _gap(basis.shapes, LIPS)
     opens = by > 0
     opens[JAW] = False
-    for _ in range(3):  # lips close over a jaw no further than it is open
+    for _ in range(3):  # lips close over a jaw no further than it is open, nor does a tongue come out
         matched[:, JAW] = 0
         missing = gaps.lips - rest - matched @ by
         # What else opens the mouth gives way where it opens it too far already.
@@ -213,7 +225,8 @@ def _matched(expression: Tensor, gaps: _Gaps, basis: Basis) -> Tensor:
         matched[:, opens] = matched[:, opens] * keep[:, None]
         matched[:, JAW] = _share(gaps.lips - rest - matched @ by, by[JAW])
         matched[:, CLOSE] = torch.minimum(matched[:, CLOSE], matched[:, JAW])
-    return matched
+        matched[:, TONGUE] = torch.minimum(matched[:, TONGUE], matched[:, JAW] / TONGUE_GAP)
+    return torch.from_numpy(anatomical(matched.numpy()))
 
 
 def _share(missing: Tensor, by: Tensor) -> Tensor:

@@ -21,9 +21,9 @@ from trainer.data.synthetic.processes import BEFORE_S, skewed
 
 
 class Viseme(NamedTuple):
-    shape: Array  # 44 coefficients
     share: float  # of all consonants, or of all vowels
-    force: float = 1.0  # how much it wins over its neighbours
+    force: float  # how much it wins over its neighbours
+    shape: Array  # 44 coefficients
 
 
 class Speech(NamedTuple):
@@ -33,37 +33,38 @@ class Speech(NamedTuple):
 
 # How often each comes is near to its class's share of the sounds of English.
 CONSONANTS = (
-    Viseme(
-        face(
-            {
-                "jawOpen": 0.1,
-                "mouthClose": 0.1,
-                "mouthPress": 0.3,
-                "mouthRollLower": 0.2,
-                "mouthRollUpper": 0.15,
-            }
-        ),
-        0.13,
-        3,
-    ),  # p b m
-    Viseme(face({"jawOpen": 0.06, "mouthRollLower": 0.45, "mouthUpperUp": 0.2}), 0.07, 2.5),  # f v
-    Viseme(face({"jawOpen": 0.1, "tongueOut": 0.15, "mouthLowerDown": 0.2}), 0.07, 1.5),  # th
-    Viseme(face({"jawOpen": 0.1, "mouthLowerDown": 0.15, "mouthStretch": 0.1}), 0.2),  # t d
-    Viseme(face({"jawOpen": 0.16, "mouthShrugUpper": 0.05}), 0.08, 0.5),  # k g
-    Viseme(face({"jawOpen": 0.07, "mouthFunnel": 0.45, "mouthPucker": 0.15, "mouthUpperUp": 0.15}), 0.05, 2),
-    # ↑ sh ch j
-    Viseme(
-        face({"jawOpen": 0.04, "mouthStretch": 0.2, "mouthLowerDown": 0.25, "mouthUpperUp": 0.1}), 0.15, 1.5
-    ),  # s z
-    Viseme(face({"jawOpen": 0.14, "mouthLowerDown": 0.12}), 0.17, 0.8),  # n l
-    Viseme(face({"jawOpen": 0.1, "mouthFunnel": 0.25, "mouthPucker": 0.3}), 0.08, 1.2),  # r w
+    # p b m
+    Viseme(0.13, 3.0, face({"jawOpen": 0.1, "mouthClose": 0.1, "mouthPress": 0.3, "mouthRollLower": 0.2})),
+    # f v
+    Viseme(0.07, 2.5, face({"jawOpen": 0.06, "mouthRollLower": 0.45, "mouthUpperUp": 0.2})),
+    # th
+    Viseme(0.07, 1.5, face({"jawOpen": 0.1, "tongueOut": 0.15, "mouthLowerDown": 0.2})),
+    # t d
+    Viseme(0.20, 1.0, face({"jawOpen": 0.1, "mouthLowerDown": 0.15, "mouthStretch": 0.1})),
+    # k g
+    Viseme(0.08, 0.5, face({"jawOpen": 0.16, "mouthShrugUpper": 0.05})),
+    # sh ch j
+    Viseme(0.05, 2.0, face({"jawOpen": 0.07, "mouthFunnel": 0.5, "mouthPucker": 0.15, "mouthUpperUp": 0.15})),
+    # s z
+    Viseme(0.15, 1.5, face({"jawOpen": 0.04, "mouthStretch": 0.2, "mouthLowerDown": 0.25})),
+    # n l
+    Viseme(0.17, 0.8, face({"jawOpen": 0.14, "mouthLowerDown": 0.12})),
+    # r w
+    Viseme(0.08, 1.2, face({"jawOpen": 0.1, "mouthFunnel": 0.25, "mouthPucker": 0.3})),
 )
 VOWELS = (
-    Viseme(face({"jawOpen": 0.55, "mouthLowerDown": 0.2, "mouthUpperUp": 0.1}), 0.2),  # a
-    Viseme(face({"jawOpen": 0.36, "mouthStretch": 0.2, "mouthSmile": 0.1, "mouthLowerDown": 0.15}), 0.3),  # e
-    Viseme(face({"jawOpen": 0.24, "mouthStretch": 0.3, "mouthSmile": 0.15, "mouthDimple": 0.1}), 0.25),  # i
-    Viseme(face({"jawOpen": 0.4, "mouthFunnel": 0.5, "mouthPucker": 0.15}), 0.15),  # o
-    Viseme(face({"jawOpen": 0.22, "mouthFunnel": 0.25, "mouthPucker": 0.6}), 0.1),  # u
+    # a as in father
+    Viseme(0.20, 1.0, face({"jawOpen": 0.55, "mouthLowerDown": 0.2, "mouthUpperUp": 0.1})),
+    # e as in bed
+    Viseme(
+        0.30, 1.0, face({"jawOpen": 0.36, "mouthStretch": 0.2, "mouthSmile": 0.1, "mouthLowerDown": 0.15})
+    ),
+    # i as in tip
+    Viseme(0.25, 1.0, face({"jawOpen": 0.24, "mouthStretch": 0.3, "mouthSmile": 0.15, "mouthDimple": 0.1})),
+    # o as in top
+    Viseme(0.15, 1.0, face({"jawOpen": 0.4, "mouthFunnel": 0.5, "mouthPucker": 0.15})),
+    # u as in book
+    Viseme(0.10, 1.0, face({"jawOpen": 0.22, "mouthFunnel": 0.25, "mouthPucker": 0.6})),
 )
 
 SYLLABLES_HZ, SYLLABLES_SPREAD = 4.5, 0.5  # of a person, mean and standard deviation
