@@ -1,0 +1,162 @@
+"""Batches of samples for a training loop, in an order that anybody can tell again:
+
+    loader = Loader(ClipDataset(folder, "train"), batch=16, seed=0, rank=0, world=1, workers=4)
+    for batch in loader:  # without end
+        ...
+        kept = loader.state_dict()
+
+Which clips, which of their frames and what is done to them follow from the seed and from how many samples the
+ranks have had together; neither the number of worker processes nor where a run was interrupted matters.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from trainer.data.dataset import ClipDataset
+from trainer.data.pictures import MapName
+from trainer.data.samples import Augmentation, Sample, collate
+from trainer.data.synthetic.seeds import rng
+
+
+class Loader:
+    """Endless batches (`Sample` with B before K) of a data set's clips.
+
+    Every clip comes once before any comes again, in another order each time. The ranks' batches are dealt
+    from one pack: rank r of the world takes samples r·B … r·B + B of each world·B. workers: processes that
+    decode; 0: this one does. prefetch: batches that each of them has ready. pin: put batches where a GPU
+    copies from fastest. Raises ValueError for numbers that make no sense.
+    """
+
+    def __init__(
+        self,
+        dataset: ClipDataset,
+        batch: int,
+        frames: int = 2,
+        seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        workers: int = 0,
+        augmentation: Augmentation | None = None,
+        maps: Sequence[MapName] = (),
+        parameters: Sequence[str] = (),
+        prefetch: int = 2,
+        pin: bool = False,
+    ) -> None:
+        check_shares(batch, frames, rank, world)
+        self.samples = _Samples(
+            dataset, frames, seed, augmentation or Augmentation(), tuple(maps), tuple(parameters)
+        )
+        self.batch, self.rank, self.world = batch, rank, world
+        self.workers, self.prefetch, self.pin = workers, prefetch, pin
+        self.position = 0  # samples that all ranks have had together
+
+    @property
+    def epoch(self) -> float:
+        """How many times the clips were seen."""
+        return self.position / len(self.samples.dataset)
+
+    def __iter__(self) -> Iterator[Sample]:
+        """From the position on. A batch counts as had when it is given."""
+        loader = DataLoader(
+            self.samples,
+            batch_sampler=_Positions(self.position, self.batch, self.rank, self.world),
+            num_workers=self.workers,
+            prefetch_factor=self.prefetch if self.workers else None,
+            multiprocessing_context="spawn" if self.workers else None,
+            collate_fn=collate,
+            pin_memory=self.pin,
+            generator=torch.Generator(),  # else it would draw from the loop's
+        )
+        for batch in loader:
+            self.position += self.batch * self.world
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """The position, for a checkpoint."""
+        return {"position": self.position, "seed": self.samples.seed, "clips": len(self.samples.dataset)}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on from there, for whoever iterates next. Raises ValueError for a state of other samples."""
+        for name, ours in self.state_dict().items():
+            if name != "position" and state[name] != ours:
+                raise ValueError(f"the samples were of {name} {state[name]}; they are of {ours} now")
+        self.position = state["position"]
+
+
+def check_shares(batch: int, frames: int, rank: int, world: int) -> None:
+    """Raises ValueError for what no loader can give."""
+    if batch < 1 or frames < 1:
+        raise ValueError(f"batch {batch}, frames {frames}: expected at least 1 each")
+    if not 0 <= rank < world:
+        raise ValueError(f"rank {rank} of {world}: expected 0 to {world - 1}")
+
+
+def measure_wait(
+    loader: Iterable[Any],
+    step_seconds: float,
+    batches: int = 50,
+    clock: Callable[[], float] = time.perf_counter,
+    sleep: Callable[[float], object] = time.sleep,
+) -> float:
+    """Which share of its time a loop would wait for data whose steps take that long: 0 to 1. The first batch
+    is not counted: workers have to start. Raises ValueError where there are too few batches."""
+    given = iter(loader)
+    waited = worked = 0.0
+    try:
+        next(given)
+        for _ in range(batches):
+            sleep(step_seconds)
+            began = clock()
+            next(given)
+            waited += clock() - began
+            worked += step_seconds
+    except StopIteration:
+        raise ValueError(f"the loader has fewer than {batches + 1} batches") from None
+    return waited / (waited + worked)
+
+
+class _Samples(Dataset[Sample]):
+    """Samples by their number in the endless row of all."""
+
+    def __init__(
+        self,
+        dataset: ClipDataset,
+        frames: int,
+        seed: int,
+        augmentation: Augmentation,
+        maps: tuple[MapName, ...],
+        parameters: tuple[str, ...],
+    ) -> None:
+        self.dataset, self.frames, self.seed = dataset, frames, seed
+        self.augmentation, self.maps, self.parameters = augmentation, maps, parameters
+
+    def __getitem__(self, number: int) -> Sample:
+        epoch, place = divmod(number, len(self.dataset))
+        clip = self.dataset[int(_order(self.seed, epoch, len(self.dataset))[place])]
+        random = rng(self.seed, "sample", number)
+        return self.augmentation(clip.sample(random, self.frames, self.maps, self.parameters), random)
+
+
+class _Positions:
+    """The numbers of each of a rank's batches."""
+
+    def __init__(self, position: int, batch: int, rank: int, world: int) -> None:
+        self.position, self.batch, self.rank, self.world = position, batch, rank, world
+
+    def __iter__(self) -> Iterator[list[int]]:
+        first = self.position + self.rank * self.batch
+        while True:
+            yield list(range(first, first + self.batch))
+            first += self.batch * self.world
+
+
+@lru_cache(maxsize=2)
+def _order(seed: int, epoch: int, clips: int) -> npt.NDArray[np.int64]:
+    return rng(seed, "order", epoch).permutation(clips)
