@@ -15,11 +15,9 @@ from the clips that are there.
 
 import errno
 import json
-import os
 import secrets
 import shutil
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.contract import LANDMARKS
+from trainer.data.files import as_json, flush, read_json, write_json
 from trainer.data.pictures import MAPS, Format, MapName, Picture, Planes, encode_labels, encode_picture
 
 FORMAT = 1  # of index.json
@@ -147,8 +146,10 @@ class ClipWriter:
                 (part / picture_name(frame, self.picture)).write_bytes(encode_picture(picture, self.picture))
                 frames = frame + 1
             truth = _truth(clip_id, frames, points, valid, extra)
-            for kept in [*maps.values(), *([] if labels is None else [labels])]:
-                _check(clip_id, "maps and labels", len(kept), frames)
+            if labels is not None:
+                _check(clip_id, "labels", labels.shape, (frames, size, size))
+            for name, planes in maps.items():
+                _check(clip_id, name, (len(planes), *planes.shape[2:]), (frames, size, size))
             for frame in range(frames):
                 if labels is not None:
                     (part / labels_name(frame)).write_bytes(encode_labels(labels[frame]))
@@ -218,49 +219,6 @@ def index_of(found: Mapping[str, Any]) -> Index:
         settings=found["settings"],
         clips=tuple(Entry(**one | {"maps": tuple(one["maps"])}) for one in found["clips"]),
     )
-
-
-def as_json(value: Mapping[str, Any]) -> dict[str, Any]:
-    """What is left of it when it is written and read."""
-    found: dict[str, Any] = json.loads(json.dumps(value))
-    return found
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Raises ValueError where it is not there, or no JSON object."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"{path.parent} is no prepared data set: it has no {path.name}") from None
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-    if not isinstance(found, dict):
-        raise ValueError(f"{path}: expected an object")
-    return found
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """The file is there whole or not at all."""
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        part.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-        flush(part)
-        part.replace(path)
-    finally:
-        with suppress(FileNotFoundError):
-            part.unlink()
-    flush(path.parent)
-
-
-def flush(path: Path) -> None:
-    """Have a file, or the names in a folder, on the disk for good."""
-    if os.name == "nt" and path.is_dir():  # Windows can't, and keeps names in a journal of its own
-        return
-    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _settle(part: Path, final: Path) -> None:

@@ -40,18 +40,24 @@ class Clip:
         self,
         rng: np.random.Generator,
         frames: int = 2,
+        labels: bool = True,
         maps: Sequence[MapName] = (),
         parameters: Sequence[str] = (),
     ) -> Sample:
         """That many frames by chance, none of them twice unless the clip is shorter."""
         total = self.entry.frames
-        return self.read(rng.choice(total, frames, replace=frames > total).tolist(), maps, parameters)
+        return self.read(rng.choice(total, frames, replace=frames > total).tolist(), labels, maps, parameters)
 
     def read(
-        self, frames: Sequence[int], maps: Sequence[MapName] = (), parameters: Sequence[str] = ()
+        self,
+        frames: Sequence[int],
+        labels: bool = True,
+        maps: Sequence[MapName] = (),
+        parameters: Sequence[str] = (),
     ) -> Sample:
-        """Those frames (0 ≤ number < entry.frames), decoded. maps, parameters: what else is wanted, by its
-        name. Raises ValueError for what the clip doesn't have or what is broken, OSError for what is gone."""
+        """Those frames (0 ≤ number < entry.frames), decoded. labels: masks too, where there are any. maps,
+        parameters: what else is wanted, by its name. Raises ValueError for what the clip doesn't have or what
+        is broken, OSError for what is gone."""
         if lacking := set(maps) - set(self.entry.maps):
             raise ValueError(f"clip {self.entry.id} has no map {sorted(lacking)[0]}")
         files = self.open()
@@ -65,9 +71,9 @@ class Clip:
             points, valid = np.zeros((len(chosen), LANDMARKS, 3), np.float32), np.zeros(len(chosen), bool)
         try:
             pictures = [decode_picture(files(clips.picture_name(frame, self.picture))) for frame in chosen]
-            labels = [np.full((size, size), UNKNOWN, np.uint8)] * len(chosen)
-            if self.entry.labels:
-                labels = [decode_labels(files(clips.labels_name(frame))) for frame in chosen]
+            masks = [np.full((size, size), UNKNOWN, np.uint8)] * len(chosen)
+            if labels and self.entry.labels:
+                masks = [decode_labels(files(clips.labels_name(frame))) for frame in chosen]
             planes = {
                 name: [MAPS[name].decode(files(clips.map_name(frame, name))) for frame in chosen]
                 for name in maps
@@ -78,7 +84,7 @@ class Clip:
             picture=torch.from_numpy(np.stack(pictures)),
             points=torch.from_numpy(points),
             valid=torch.from_numpy(valid),
-            labels=torch.from_numpy(np.stack(labels)),
+            labels=torch.from_numpy(np.stack(masks)),
             frames=torch.tensor(chosen),
             maps={name: torch.from_numpy(np.stack(kept)) for name, kept in planes.items()},
             parameters={name: self._parameter(truth, name, chosen) for name in parameters},

@@ -23,6 +23,7 @@ from trainer.data.dataset import ClipDataset
 from trainer.data.pictures import MapName
 from trainer.data.samples import Augmentation, Sample, collate
 from trainer.data.synthetic.seeds import rng
+from trainer.data.workers import fresh_processes
 
 
 class Loader:
@@ -30,8 +31,8 @@ class Loader:
 
     Every clip comes once before any comes again, in another order each time. The ranks' batches are dealt
     from one pack: rank r of the world takes samples r·B … r·B + B of each world·B. workers: processes that
-    decode; 0: this one does. prefetch: batches that each of them has ready. pin: put batches where a GPU
-    copies from fastest. Raises ValueError for numbers that make no sense.
+    decode; 0: this one does. labels: read masks too. prefetch: batches that each of them has ready. pin: put
+    batches where a GPU copies from fastest. Raises ValueError for numbers that make no sense.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Loader:
         world: int = 1,
         workers: int = 0,
         augmentation: Augmentation | None = None,
+        labels: bool = True,
         maps: Sequence[MapName] = (),
         parameters: Sequence[str] = (),
         prefetch: int = 2,
@@ -51,7 +53,7 @@ class Loader:
     ) -> None:
         check_shares(batch, frames, rank, world)
         self.samples = _Samples(
-            dataset, frames, seed, augmentation or Augmentation(), tuple(maps), tuple(parameters)
+            dataset, frames, seed, augmentation or Augmentation(), labels, tuple(maps), tuple(parameters)
         )
         self.batch, self.rank, self.world = batch, rank, world
         self.workers, self.prefetch, self.pin = workers, prefetch, pin
@@ -69,7 +71,7 @@ class Loader:
             batch_sampler=_Positions(self.position, self.batch, self.rank, self.world),
             num_workers=self.workers,
             prefetch_factor=self.prefetch if self.workers else None,
-            multiprocessing_context="spawn" if self.workers else None,
+            multiprocessing_context=fresh_processes() if self.workers else None,
             collate_fn=collate,
             pin_memory=self.pin,
             generator=torch.Generator(),  # else it would draw from the loop's
@@ -131,17 +133,20 @@ class _Samples(Dataset[Sample]):
         frames: int,
         seed: int,
         augmentation: Augmentation,
+        labels: bool,
         maps: tuple[MapName, ...],
         parameters: tuple[str, ...],
     ) -> None:
         self.dataset, self.frames, self.seed = dataset, frames, seed
-        self.augmentation, self.maps, self.parameters = augmentation, maps, parameters
+        self.augmentation = augmentation
+        self.labels, self.maps, self.parameters = labels, maps, parameters
 
     def __getitem__(self, number: int) -> Sample:
         epoch, place = divmod(number, len(self.dataset))
         clip = self.dataset[int(_order(self.seed, epoch, len(self.dataset))[place])]
         random = rng(self.seed, "sample", number)
-        return self.augmentation(clip.sample(random, self.frames, self.maps, self.parameters), random)
+        sample = clip.sample(random, self.frames, self.labels, self.maps, self.parameters)
+        return self.augmentation(sample, random)
 
 
 class _Positions:

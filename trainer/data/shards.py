@@ -20,6 +20,7 @@ import tyro
 
 from trainer.data import clips
 from trainer.data.clips import Entry, Index
+from trainer.data.files import as_json, flush, read_json, write_json
 from trainer.data.synthetic.seeds import rng
 
 FORMAT = 1  # of shards.json
@@ -59,7 +60,7 @@ def write_shards(sharding: Sharding) -> Iterator[Path]:
     where nothing can be written.
     """
     index, output = clips.read_index(sharding.folder), sharding.output
-    head = clips.as_json(
+    head = as_json(
         {
             "format": FORMAT,
             "kind": index.kind,
@@ -77,13 +78,13 @@ def write_shards(sharding: Sharding) -> Iterator[Path]:
             _write(shard, sharding.folder, group)
         yield shard
         places |= _places(shard, group)
-    clips.write_json(output / SHARDS, head | {"places": {one: list(place) for one, place in places.items()}})
+    write_json(output / SHARDS, head | {"places": {one: list(place) for one, place in places.items()}})
     (output / UNFINISHED).unlink(missing_ok=True)
 
 
 def read_shards(folder: Path) -> tuple[Index, dict[str, Place]]:
     """Raises ValueError for a folder without archives, or whose index is of another format."""
-    found = clips.read_json(folder / SHARDS)
+    found = read_json(folder / SHARDS)
     if found["format"] != FORMAT:
         raise ValueError(f"{folder / SHARDS} is of format {found['format']}; expected {FORMAT}")
     return clips.index_of(found), {one: Place(*place) for one, place in found["places"].items()}
@@ -116,13 +117,13 @@ def files(folder: Path, place: Place) -> Callable[[str], bytes]:
 def _begin(output: Path, head: dict[str, Any]) -> None:
     for path in (output / SHARDS, output / UNFINISHED):
         if path.exists():
-            if {name: value for name, value in clips.read_json(path).items() if name != "places"} != head:
+            if {name: value for name, value in read_json(path).items() if name != "places"} != head:
                 raise ValueError(f"{output} was begun with other clips or another size: name another folder")
             return
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ValueError(f"{output} holds something else; expected a new or an empty folder")
     output.mkdir(parents=True, exist_ok=True)
-    clips.write_json(output / UNFINISHED, head)
+    write_json(output / UNFINISHED, head)
 
 
 def _groups(sharding: Sharding, index: Index) -> Iterator[list[Entry]]:
@@ -151,11 +152,11 @@ def _write(shard: Path, folder: Path, group: list[Entry]) -> None:
                     member.size = path.stat().st_size
                     with path.open("rb") as file:
                         archive.addfile(member, file)
-        clips.flush(part)
+        flush(part)
         part.replace(shard)
     finally:
         part.unlink(missing_ok=True)
-    clips.flush(shard.parent)
+    flush(shard.parent)
 
 
 def _places(shard: Path, group: list[Entry]) -> dict[str, Place]:

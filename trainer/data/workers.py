@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from typing import NamedTuple, TypeVar, cast
 
@@ -38,9 +39,20 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def fresh_processes() -> SpawnContext | ForkServerContext:
+    """How to start processes. Not by fork, which one with threads and a GPU doesn't survive. Spawned ones end
+    with Python's own cleaning up, which breaks off threads that are handing over tensors; C++ takes that for
+    a crash. So by a server that forks, where there is one: it has imported what they need."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["__main__", "trainer.data.dataset"])
+    return context
+
+
 def work_off(work: Callable[[T], Iterator[int]], shares: Sequence[T]) -> Iterator[int]:
     """What `work` yields of each share, as it comes. A single share is worked off here; of several, each has
-    a process of its own (spawned, so both must pickle), which ends with this one, however this one ends.
+    a process of its own (so both must pickle), which ends with this one, however this one ends.
 
     Raises what a worker raises (ValueError and OSError; of anything else it prints where it happened, and
     RuntimeError is raised here), and OSError where one is killed. The others are then stopped.
@@ -48,7 +60,7 @@ def work_off(work: Callable[[T], Iterator[int]], shares: Sequence[T]) -> Iterato
     if len(shares) == 1:
         yield from work(shares[0])
         return
-    context = multiprocessing.get_context("spawn")
+    context = fresh_processes()
     ends: dict[Connection, BaseProcess] = {}
     try:
         for share in shares:
