@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -62,7 +63,7 @@ class Clip:
             raise ValueError(f"clip {self.entry.id} has no map {sorted(lacking)[0]}")
         files = self.open()
         chosen, size = list(frames), self.entry.size
-        truth = _truth(files)
+        truth = self._truth(files)
         if self.entry.landmarks:
             points = truth["points"][chosen]
             valid = truth["valid"][chosen]
@@ -94,7 +95,15 @@ class Clip:
 
     def truth(self) -> dict[str, npt.NDArray[Any]]:
         """Everything in truth.npz."""
-        return dict(_truth(self.open()))
+        return dict(self._truth(self.open()))
+
+    def _truth(self, files: Files) -> Mapping[str, npt.NDArray[Any]]:
+        """Read array by array, when asked for."""
+        try:
+            found: Mapping[str, npt.NDArray[Any]] = np.load(io.BytesIO(files(clips.TRUTH)))
+        except (EOFError, BadZipFile, ValueError):  # empty, cut off, or no such thing
+            raise ValueError(f"clip {self.entry.id}: {clips.TRUTH} is broken") from None
+        return found
 
     def _parameter(self, truth: Mapping[str, npt.NDArray[Any]], name: str, frames: list[int]) -> torch.Tensor:
         if name not in truth:
@@ -152,9 +161,3 @@ def is_held_out(identity: str, share: float) -> bool:
     """Is that one of the `share` [0, 1] of identities that training must not see?"""
     number = int.from_bytes(hashlib.sha256(identity.encode()).digest()[:8], "big")
     return number < share * 2**64
-
-
-def _truth(files: Files) -> Mapping[str, npt.NDArray[Any]]:
-    """Read array by array, when asked for."""
-    found: Mapping[str, npt.NDArray[Any]] = np.load(io.BytesIO(files(clips.TRUTH)))
-    return found

@@ -143,7 +143,7 @@ def _encoded(suffix: str, picture: npt.NDArray[Any], how: list[int] | None = Non
 def _decoded(data: bytes, flags: int) -> npt.NDArray[Any]:
     import cv2
 
-    found = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    found = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
     if found is None:
         raise ValueError("no picture, or not a whole one")
     return np.asarray(found)

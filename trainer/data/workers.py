@@ -6,9 +6,11 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
-from typing import NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
+
+if TYPE_CHECKING:  # Windows has no ForkServerContext
+    from multiprocessing.context import ForkServerContext, SpawnContext
 
 T = TypeVar("T")
 
@@ -39,7 +41,7 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def fresh_processes() -> SpawnContext | ForkServerContext:
+def fresh_processes() -> "SpawnContext | ForkServerContext":
     """How to start processes. Not by fork, which one with threads and a GPU doesn't survive. Spawned ones end
     with Python's own cleaning up, which breaks off threads that are handing over tensors; C++ takes that for
     a crash. So by a server that forks, where there is one: it has imported what they need."""

@@ -1,0 +1,148 @@
+"""Rendering into a folder: shared, interrupted, refused."""
+
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.trainer.data.pretender import contents, folder, prepare, render
+from trainer.data.clips import read_index
+from trainer.data.dataset import ClipDataset
+from trainer.data.progress import Progress
+from trainer.data.rendering import Rendering, index_rendered, render_clips
+from trainer.data.workers import fresh_processes
+
+CLIPS = 24
+
+
+def asked(output: Path, **changed: Any) -> Rendering:
+    usual: dict[str, Any] = {"identities": CLIPS, "frames": 4, "size": 32, "workers": 1}
+    return Rendering(output, **usual | changed)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """A folder that nothing happened to."""
+    found = contents(folder(tmp_path_factory.mktemp("whole"), identities=CLIPS))
+    assert len(found) == 2 + CLIPS * (2 * 4 + 2)
+    return found
+
+
+def test_a_preparation_that_is_killed_again_and_again_ends_as_if_nothing_had_been(
+    whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    """By a signal that nobody can catch, at moments drawn at random: while files are written, between them,
+    and before the first."""
+    moments = random.Random(0)
+    context = fresh_processes()
+    kills = 0
+    for _ in range(12):
+        until = count(tmp_path) + moments.randrange(60)
+        process = context.Process(target=prepare, args=(asked(tmp_path),))
+        process.start()
+        while process.is_alive() and count(tmp_path) < until:
+            process.join(moments.uniform(0, 0.003))
+        process.kill()
+        process.join()
+        kills += process.exitcode != 0
+        process.close()
+        if (tmp_path / "index.json").exists():
+            break
+    assert kills >= 4
+    prepare(asked(tmp_path))
+    assert contents(tmp_path) == whole
+    assert len(read_index(tmp_path).clips) == CLIPS
+
+
+def count(path: Path) -> int:
+    """Files below a folder in which somebody else is at work."""
+    return sum(len(files) for _, _, files in os.walk(path))
+
+
+def test_workers_make_the_same_folder(whole: dict[str, bytes], tmp_path: Path) -> None:
+    prepare(asked(tmp_path, workers=2))
+    assert contents(tmp_path) == whole
+
+
+def test_ranks_make_the_same_folder(
+    whole: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    for rank in (2, 0, 1):
+        assert not (tmp_path / "index.json").exists()
+        monkeypatch.setenv("RANK", str(rank))
+        steps = list(render_clips(asked(tmp_path), render))
+        assert steps == [Progress(done, 8, done) for done in range(9)]
+    assert contents(tmp_path) == whole
+
+
+def test_what_is_there_is_not_rendered_again(tmp_path: Path) -> None:
+    prepare(asked(tmp_path))
+    steps = list(render_clips(asked(tmp_path), no_more))
+    assert steps == [Progress(CLIPS, CLIPS, 0)]
+
+
+def no_more(*numbers: Any) -> Any:
+    raise AssertionError(f"rendered again: {numbers}")
+
+
+def scarce(*numbers: Any) -> Any:
+    if numbers[1] == 5:
+        raise OSError(28, "No space left on device", "/data")
+    return render(*numbers)
+
+
+def test_what_was_written_before_a_fault_stays(whole: dict[str, bytes], tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left"):
+        list(render_clips(asked(tmp_path), scarce))
+    assert len(index_rendered(asked(tmp_path)).clips) == 5
+    assert len(ClipDataset(tmp_path)) == 5
+    prepare(asked(tmp_path))
+    assert contents(tmp_path) == whole
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"size": 64}, "size 32, not 64"),
+        ({"seed": 1}, "seed 0, not 1"),
+        ({"identities": 5}, f"identities {CLIPS}, not 5"),
+        ({"style": "talking"}, "style None, not talking"),
+        ({"maps": ("flow",)}, r"maps \[\], not \['flow'\]"),
+        ({"picture": "png"}, "picture jpg, not png"),
+    ],
+)
+def test_other_settings_are_refused(tmp_path: Path, changed: dict[str, Any], reason: str) -> None:
+    asked(tmp_path).writer()
+    with pytest.raises(ValueError, match=f"was begun with {reason}"):
+        list(render_clips(asked(tmp_path, **changed), no_more))
+    with pytest.raises(ValueError, match=f"was begun with {reason}"):
+        index_rendered(asked(tmp_path, **changed))
+
+
+def test_more_hands_are_no_other_settings(tmp_path: Path) -> None:
+    asked(tmp_path).writer()
+    asked(tmp_path, workers=7, device="cuda", index_only=True).writer()
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"identities": 0}, "identities 0: expected at least 1"),
+        ({"clips_per_identity": 0}, "clips-per-identity 0: expected at least 1"),
+        ({"size": 8}, "size 8: expected 16 to 4096 pixels"),
+        ({"workers": -1}, "workers -1: expected at least 0"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused(tmp_path: Path, changed: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        asked(tmp_path, **changed)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_missed(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="device cuda: torch sees no GPU here"):
+        list(render_clips(asked(tmp_path, device="cuda"), render))
