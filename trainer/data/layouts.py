@@ -79,9 +79,7 @@ def read_300vw(root: Path, files: Sequence[Path]) -> list[Clip]:
         number = path.parent.name
         if path.name != "vid.avi" or not re.fullmatch(r"\d{3}", number):
             continue
-        split = next(
-            (f"test{category}" for category, those in TEST_300VW.items() if number in those), "train"
-        )
+        tests = (f"test{category}" for category, those in TEST_300VW.items() if int(number) in those)
         annotation = path.parent / "annot"
         there = annotation if annotation.is_dir() else None
         clips.append(Clip(clip_id(number), number, path, split=next(tests, "train"), annotation=there))
@@ -90,8 +88,8 @@ def read_300vw(root: Path, files: Sequence[Path]) -> list[Clip]:
 
 # The test clips of 300-VW, by category: well lit; in the wild; under arbitrary conditions.
 TEST_300VW = {
-    1: (114, 124, 125, 126, 150, 158, 401, 402, 505, 506, 507, 508, 509, 510, 511, 514, 515, 518, 519, 520, 521,
-        522, 524, 525, 537, 538, 540, 541, 546, 547, 548),
+    1: (114, 124, 125, 126, 150, 158, 401, 402, 505, 506, 507, 508, 509, 510, 511, 514, 515, 518, 519, 520,
+        521, 522, 524, 525, 537, 538, 540, 541, 546, 547, 548),
     2: (203, 208, 211, 212, 213, 214, 218, 224, 403, 404, 405, 406, 407, 408, 409, 412, 550, 551, 553),
     3: (410, 411, 516, 517, 526, 528, 529, 530, 531, 533, 557, 558, 559, 562),
 }  # fmt: skip
