@@ -146,6 +146,11 @@ def _rate(stream: Any) -> Fraction:
 
 def _upright(image: Any) -> Picture:
     """RGB by the clip's own colour matrix and range, turned as its metadata asks: phones film sideways."""
-    picture = np.asarray(image.to_ndarray(format="rgb24"), np.uint8)
+    import av
+
+    try:
+        picture = np.asarray(image.to_ndarray(format="rgb24"), np.uint8)
+    except av.FFmpegError as error:
+        raise ValueError(f"a frame can't be shown in RGB: {error}") from None
     quarters = round(image.rotation / 90) % 4  # counterclockwise
     return np.ascontiguousarray(np.rot90(picture, quarters)) if quarters else picture

@@ -60,7 +60,7 @@ def find_clips(folder: Path, layout: Layout = "auto") -> Found:
         clips = sorted(reader(folder, files), key=lambda clip: clip.id)
         if clips:
             example = (clips[0].frames[0] if clips[0].frames else clips[0].path).relative_to(folder)
-            return Found(name, f"{len(clips)} of {expected}, such as {example}", clips)
+            return Found(name, f"{len(clips)} clips, {expected}: {example} …", clips)
     if layout == "auto":
         known = "; ".join(f"{name}: {expected}" for name, (_, expected) in LAYOUTS.items())
         raise ValueError(f"{folder} holds neither clips nor pictures; expected one of {known}")

@@ -1,0 +1,42 @@
+"""Where prepared clips go: what is asked of a writer, whatever it makes on the disk."""
+
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
+
+
+class Sink(Protocol):
+    """Writes clips into a folder. Several may be open on one folder, in processes of their own: no two write
+    the same clip, and only the first one's `finish` is called, when all are done."""
+
+    def has(self, clip_id: str) -> bool:
+        """Is that clip there, whole?"""
+
+    def write(
+        self,
+        clip_id: str,
+        pictures: Iterable[npt.NDArray[np.uint8]],
+        points: npt.NDArray[np.float32],
+        valid: npt.NDArray[np.bool_],
+        identity: str,
+        fps: float,
+        extra: dict[str, npt.NDArray[Any]],
+    ) -> None:
+        """One clip, whole or not at all. pictures: H×W×3 RGB. points: F×478×3, crop units. valid: F, was a
+        face seen. fps: 0 for series of single shots. extra: further arrays by name."""
+
+    def finish(self) -> None:
+        """Write what says which clips are there."""
+
+
+OpenSink = Callable[[Path, str, Mapping[str, Any]], Sink]
+"""Opens a sink: the folder, the kind of clips (videos, stills), and the settings that they are made with."""
+
+
+def on_disk() -> OpenSink:
+    """The writer of the format that training reads."""
+    return cast(OpenSink, importlib.import_module("trainer.data.clips").ClipWriter)
