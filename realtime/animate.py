@@ -22,6 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from models.contract import Controls
 from models.face_tracker import FaceTracker
+from models.neutral import NO_FACE, most_neutral
 from realtime import __version__
 from realtime.avatar import Avatar
 from realtime.command_line import fail, native_messages_muted, parse, terminable
@@ -32,7 +33,6 @@ from realtime.engine import Engine
 from realtime.film import Film, check_output
 from realtime.footage import Footage, Frame, open_footage
 from realtime.generators import device_of, make_generator, name_of
-from realtime.neutral import NO_FACE, most_neutral
 from realtime.pictures import load_picture
 from realtime.tracker import DriverTracker
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from realtime.neutral import most_neutral
+from models.neutral import most_neutral
 from tests.material import TRACKS, track
 
 
