@@ -225,23 +225,23 @@ def _voxceleb_split(person: str, parts: tuple[str, ...]) -> str | None:
 def read_videos(root: Path, files: Sequence[Path]) -> list[Clip]:
     """Videos in any depth. Each stands for a person of its own."""
     found = [path for path in files if path.suffix.lower() in VIDEO_SUFFIXES]
-    names = [clip_id(*path.relative_to(root).with_suffix("").parts) for path in found]
-    times = Counter(names)
-    names = [
-        clip_id(*path.relative_to(root).parts) if times[name] > 1 else name
-        for name, path in zip(names, found, strict=True)
-    ]
-    return [Clip(name, name, path) for name, path in zip(names, found, strict=True)]
+    return [Clip(name, name, path) for name, path in _named(root, found)]
 
 
 def read_stills(root: Path, files: Sequence[Path]) -> list[Clip]:
     """Pictures in any depth. Each stands for a person of its own."""
-    clips = []
-    for path in files:
-        if path.suffix.lower() in PICTURE_SUFFIXES:
-            name = clip_id(*path.relative_to(root).parts)
-            clips.append(Clip(name, name, path, (path,), series=True))
-    return clips
+    found = [path for path in files if path.suffix.lower() in PICTURE_SUFFIXES]
+    return [Clip(name, name, path, (path,), series=True) for name, path in _named(root, found)]
+
+
+def _named(root: Path, paths: Sequence[Path]) -> list[tuple[str, Path]]:
+    """Files with their names: without suffix, but where two would be named alike."""
+    names = [clip_id(*path.relative_to(root).with_suffix("").parts) for path in paths]
+    times = Counter(names)
+    return [
+        (clip_id(*path.relative_to(root).parts) if times[name] > 1 else name, path)
+        for name, path in zip(names, paths, strict=True)
+    ]
 
 
 LAYOUTS: dict[str, tuple[Reader, str]] = {

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,11 @@ class Outcome(BaseModel):
     parts: tuple[Part, ...] = ()
     reason: str | None = None  # why nothing could be made of it, in two words; None: `parts` tell
     detail: str = ""
+
+    @property
+    def remarked(self) -> bool:
+        """Is there something to be told of a clip that is of use?"""
+        return bool(self.detail) and self.reason is None
 
     @property
     def kept(self) -> list[Part]:
@@ -93,8 +98,9 @@ class Ledger:
         if not whole:
             self._path.write_text("".join(line + "\n" for line in lines[:-1]), "utf-8")
 
-    def report(self, title: str, layout: str) -> dict[str, Any]:
-        """Write `report.json` and `report.md`, and give what the first one holds."""
+    def report(self, title: str, layout: str, remarks: Sequence[str] = ()) -> dict[str, Any]:
+        """Write `report.json` and `report.md`, and give what the first one holds. remarks: a sentence
+        each."""
         outcomes = sorted(self._outcomes.values(), key=lambda one: one.clip)
         kept = [part for one in outcomes for part in one.kept]
         lost = list(_lost(outcomes))
@@ -106,6 +112,7 @@ class Ledger:
             "kept": {"shots": len(kept), "frames": sum(part.frames for part in kept)},
             "left_out": dict(Counter(what for what, _, _ in lost).most_common()),
             "frames_without_face": sum(one.faceless for one in outcomes),
+            "remarks": [*remarks, *(f"{one.clip}: {one.detail}" for one in outcomes if one.remarked)],
             "outcomes": [one.model_dump(mode="json") for one in outcomes],
         }
         (self._folder / "report.json").write_text(json.dumps(report, indent=1) + "\n", "utf-8")
@@ -146,6 +153,8 @@ def _in_words(report: dict[str, Any], lost: list[tuple[str, str, str]]) -> str:
         lines += [f"| {name} | {reason} | {detail} |" for reason, name, detail in lost[:MOST_LISTED]]
         if len(lost) > MOST_LISTED:
             lines += ["", f"… and {len(lost) - MOST_LISTED} more: report.json has all."]
+    if report["remarks"]:
+        lines += ["", "## Remarks", "", *(f"- {remark}" for remark in report["remarks"][:MOST_LISTED])]
     return "\n".join(lines) + "\n"
 
 

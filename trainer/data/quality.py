@@ -24,23 +24,23 @@ class Limits(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    min_frames: int = Field(32, ge=1)
+    min_frames: int = Field(default=32, ge=1)
     """Of a shot; series of single shots are taken from one on."""
-    min_side: int = Field(128, ge=1)
+    min_side: int = Field(default=128, ge=1)
     """Pixels of the square that is cut out, in the original."""
-    max_cut: float = Field(0.1, ge=0, le=1)
+    max_cut: float = Field(default=0.1, ge=0, le=1)
     """Share of the frames in which the picture's edge cuts the face."""
-    max_second_face: float = Field(0.1, ge=0, le=1)
+    max_second_face: float = Field(default=0.1, ge=0, le=1)
     """Share of the looks in which another face is in the square."""
-    max_yaw: float = Field(60.0, ge=0, le=180)
+    max_yaw: float = Field(default=60.0, ge=0, le=180)
     """Degrees that the head is turned, at most in 95 of 100 frames."""
-    min_light: float = Field(0.1, ge=0, le=1)
+    min_light: float = Field(default=0.1, ge=0, le=1)
     """Mean level of the face, of 1."""
-    max_light: float = Field(0.9, ge=0, le=1)
+    max_light: float = Field(default=0.9, ge=0, le=1)
     """Mean level of the face, of 1."""
-    min_sharpness: float = Field(20.0, ge=0)
+    min_sharpness: float = Field(default=20.0, ge=0)
     """Variance of the Laplacian of the face at 128×128 pixels, levels of 255."""
-    min_motion: float = Field(0.0, ge=0)
+    min_motion: float = Field(default=0.0, ge=0)
     """Standard deviation of the landmarks in time, × the face's size; 0 keeps still shots too."""
 
 

@@ -1,14 +1,16 @@
 """Recorded motions: landmarks of people who were filmed, without the pictures."""
 
+import os
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from models.contract import LANDMARKS
 from trainer.data.decoding import moments, rate_of
-from trainer.data.layouts import clip_id, find_clips
-from trainer.data.quality import Limits, fault_of, figures_of
+from trainer.data.layouts import Clip, find_clips
+from trainer.data.quality import REASONS, Limits, fault_of, figures_of
 from trainer.data.shots import look, split, square_of
 
 FPS = 25.0  # at most
@@ -26,31 +28,75 @@ class Track(NamedTuple):
 class Tracks(Protocol):
     """Where motions come from."""
 
-    def tracks(self) -> list[Track]: ...
+    remarks: list[str]  # what of them is of no use, a sentence each; after `tracks`
+
+    def tracks(self) -> list[Track]:
+        """All of them. Raises ValueError, in one line, where there is none."""
 
 
 class FilmedTracks:
-    """The motions of a folder of videos, or another known layout: tracked once, and kept in `cache`.
+    """The motions of a folder of videos, or of another known layout: tracked once, and kept in `cache`.
 
     A motion is a shot that is long enough and shows one face, whole.
     """
 
     def __init__(self, folder: Path, cache: Path) -> None:
         self._folder, self._cache = folder, cache
+        self.remarks: list[str] = []  # what was left out, after `tracks`
 
     def tracks(self) -> list[Track]:
         """Raises ValueError, in one line, where there is not one motion."""
-        found = find_clips(self._folder)
         self._cache.mkdir(parents=True, exist_ok=True)
+        self.remarks = []
         tracks: list[Track] = []
-        for clip in found.clips:
+        for clip in find_clips(self._folder).clips:
             if clip.series:
                 continue
+            # Another file of that name is another motion.
             stamp = clip.path.stat().st_mtime_ns if clip.path.exists() else 0
-            path = self._cache / f"{clip_id(clip.id, str(stamp))}.npz"
+            path = self._cache / f"{clip.id}-{stamp}.npz"
             if not path.exists():
-                keep(path, _shots(clip.id, clip))
-            tracks += kept(path)
+                _keep(path, *_shots(clip))
+            found, lost = _kept(path, clip.id)
+            tracks += found
+            self.remarks += [f"motion of {clip.path} left out: {reason}" for reason in lost]
         if not tracks:
             raise ValueError(f"no motion in {self._folder}: expected videos of one person's face")
         return tracks
+
+
+def _shots(clip: Clip) -> tuple[list[npt.NDArray[np.float32]], float, list[str]]:
+    """The landmarks of each shot of use, frames a second, and why others are of none."""
+    try:
+        rate = min(FPS, float(rate_of(clip)))
+        seen = list(look(moments(clip, FPS, clip.start_s, clip.end_s), clip.region))
+    except ValueError as error:
+        return [], FPS, [" ".join(str(error).split())]
+    shots, lost = [], []
+    for run in split(seen, len(seen)):
+        shot = seen[run]
+        broke = fault_of(figures_of(shot, square_of(shot)), LIMITS)
+        if broke is None:
+            shots.append(np.stack([one.points for one in shot if one.points is not None]))
+        else:
+            lost.append(f"{REASONS[broke]} (frames {shot[0].number} to {shot[-1].number})")
+    return shots, rate, lost if seen and (shots or lost) else ["no face"]
+
+
+def _keep(path: Path, shots: list[npt.NDArray[np.float32]], fps: float, lost: list[str]) -> None:
+    part = path.with_suffix(f".{os.getpid()}.part")
+    lengths = np.array([len(shot) for shot in shots], np.int64)
+    points = np.concatenate([np.zeros((0, LANDMARKS, 3), np.float32), *shots])
+    with part.open("wb") as file:
+        np.savez(file, points=points, lengths=lengths, fps=fps, lost=np.array(lost, np.str_))
+    part.replace(path)
+
+
+def _kept(path: Path, name: str) -> tuple[list[Track], list[str]]:
+    with np.load(path) as file:
+        ends = np.cumsum(file["lengths"])
+        shots = np.split(file["points"], ends[:-1]) if len(ends) else []
+        fps = float(file["fps"])
+        return [Track(shot, fps, f"{name}+{number:03}") for number, shot in enumerate(shots)], list(
+            map(str, file["lost"])
+        )

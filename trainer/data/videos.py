@@ -39,13 +39,13 @@ class VideoSettings(Limits):
     """Folder for the clips and the report. What is there already isn't done again."""
     layout: Layout = "auto"
     """How the data set's folders are laid out; auto finds out."""
-    size: int = Field(256, ge=16)
+    size: int = Field(default=256, ge=16)
     """Side of the pictures, pixels."""
-    fps: float = Field(25.0, gt=0)
+    fps: float = Field(default=25.0, gt=0)
     """Frames a second; of slower videos, all that there are."""
-    max_frames: int = Field(1000, ge=1)
+    max_frames: int = Field(default=1000, ge=1)
     """Longer shots are split."""
-    workers: int = Field(0, ge=0)
+    workers: int = Field(default=0, ge=0)
     """Processes; 0 takes one for each processor."""
 
 
