@@ -85,12 +85,19 @@ def _from_video(path: Path, start_s: float) -> Frames:
         stream.thread_type = "AUTO"
         rate, base = _rate(stream), stream.time_base
         begin = (stream.start_time or 0) * base
-        if start_s > SLACK_S:
+        stamped = (
+            container.format.name != "avi"
+        )  # which has none: frames that B-frames refer to get wrong ones
+        sought = stamped and start_s > SLACK_S
+        if sought:
             container.seek(int((start_s - SLACK_S + begin) / base), stream=stream)
-        last = -1
+        last, before_s = -1, -1.0
         for image in _images(container, stream):
-            time_s = float(image.pts * base - begin) if image.pts is not None else float((last + 1) / rate)
-            last = max(last + 1, round(time_s * rate))
+            time_s = float(image.pts * base - begin) if stamped and image.pts is not None else before_s
+            if time_s <= before_s:  # absent or repeated: the frames come in their order all the same
+                time_s = float((last + 1) / rate) if last < 0 else before_s + float(1 / rate)
+            last = round(time_s * rate) if sought and last < 0 else last + 1
+            before_s = time_s
             yield partial(_upright, image), last, time_s
 
 

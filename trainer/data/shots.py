@@ -13,6 +13,7 @@ from trainer.data.decoding import Moment
 
 LOOK_EVERY = 10  # frames between two looks for other faces
 THUMBNAIL = 32  # pixels a side: pictures are compared at this size
+SURROUNDINGS = 3.0  # side of where they are looked for / side of the face
 FACE = 128  # pixels a side: faces are brought to this size before their sharpness is measured
 JUMP = 0.3  # × the face: landmarks that move further from one frame to the next are another shot's
 CHANGE = 0.06  # mean difference of two frames' levels, in [0, 1]: more is a cut, if it is also …
@@ -64,12 +65,9 @@ def look(moments: Iterator[Moment], region: Region | None = None, series: bool =
                 continue
             others = None
             if series or count % LOOK_EVERY == 0:
-                mine = box_of(found)
-                shift = columns.start, rows.start
                 others = tuple(
-                    box._replace(x=box.x + shift[0], y=box.y + shift[1])
-                    for box in detector.detect(part)
-                    if not box.overlaps(mine)
+                    box._replace(x=box.x + columns.start, y=box.y + rows.start)
+                    for box in _faces_beside(part, box_of(found), detector)
                 )
             sharpness, light = _face_figures(part, box_of(found))
             points = (found + (columns.start, rows.start, 0)).astype(np.float32)
@@ -154,6 +152,17 @@ def _part(region: Region | None, width: int, height: int) -> tuple[slice, slice]
     across, down = (width, height) if high is None else (height / high, height / high)
     box = Box(left * across, top * down, (right - left) * across, (bottom - top) * down)
     return box.grown(AROUND, width, height)
+
+
+def _faces_beside(picture: Picture, mine: Box, detector: FaceDetector) -> Iterator[Box]:
+    """Other faces around one, of which the square may show something. Small ones in large pictures would
+    escape the detector, did it look at the whole."""
+    height, width = picture.shape[:2]
+    rows, columns = mine.grown(SURROUNDINGS, width, height)
+    for box in detector.detect(np.ascontiguousarray(picture[rows, columns])):
+        placed = box._replace(x=box.x + columns.start, y=box.y + rows.start)
+        if not placed.overlaps(mine):
+            yield placed
 
 
 def _small(picture: Picture, side: int) -> npt.NDArray[np.float32]:

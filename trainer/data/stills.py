@@ -23,6 +23,7 @@ from models.portrait_face import portrait_face
 from trainer.data.decoding import Picture, read_picture
 from trainer.data.layouts import Clip, find_clips
 from trainer.data.ledger import NO_FACE, UNREADABLE, Ledger, Outcome, Part
+from trainer.data.quality import yaw_of
 from trainer.data.shots import Square, cut_out
 from trainer.data.sink import OpenSink, Sink, on_disk
 from trainer.data.tracks import FilmedTracks, Track, Tracks
@@ -58,6 +59,8 @@ class StillSettings(BaseModel):
     """Of the choice of motions."""
     min_side: int = Field(default=200, ge=1)
     """Pixels of the square that is cut out, in the original: 2.4 times the face."""
+    max_yaw: float = Field(default=40.0, ge=0, le=180)
+    """Degrees that a portrait's head is turned: of a profile there is too little to be moved."""
     device: str = "cpu"
     """Where they are drawn: cpu, cuda or cuda:N."""
 
@@ -105,10 +108,18 @@ def prepare_stills(
 class Portrait:
     """One that was prepared for being moved."""
 
-    def __init__(self, appearance: Any, side: float, warnings: tuple[str, ...]) -> None:
+    def __init__(self, appearance: Any, side: float, yaw: float, warnings: tuple[str, ...]) -> None:
         self.appearance = appearance
-        self.side = side  # of the square that was cut out, pixels of the original
+        # By the limit that it is compared with: the side of the square that was cut out, pixels of the
+        # original; degrees without sign.
+        self.figures = {"min_side": side, "max_yaw": yaw}
         self.warnings = warnings
+
+    def fault(self, settings: StillSettings) -> str | None:
+        """The name of the limit that it is beyond."""
+        if self.figures["min_side"] < settings.min_side:
+            return "min_side"
+        return "max_yaw" if self.figures["max_yaw"] > settings.max_yaw else None
 
 
 class Puppeteer:
@@ -125,7 +136,8 @@ class Puppeteer:
         face = portrait_face(picture)
         seen = observe(picture, face.points, self._generator.spec.source, person=person_mask(picture))
         appearance = self._generator.encode_appearance([self._moved(to_unit(seen))])
-        return Portrait(appearance, float(seen.to_frame[0, 0, 0]), face.warnings)
+        yaw = float(abs(yaw_of(face.points[None])[0]))
+        return Portrait(appearance, float(seen.to_frame[0, 0, 0]), yaw, face.warnings)
 
     @torch.inference_mode()
     def neutral(self, track: Track) -> Any:
@@ -185,19 +197,19 @@ def _prepared(
     except ValueError as error:
         return base.model_copy(update={"frames": 1, "faceless": 1, "reason": NO_FACE, "detail": str(error)})
     parts = []
-    small = portrait.side < settings.min_side
+    broke = portrait.fault(settings)
     for track, window in choice(clip.id, tracks, settings):
         part = Part(
             id=f"{clip.id}+{track.name}+{window.start:05}",
             frames=window.stop - window.start,
             first=0,
             last=0,
-            broke="min_side" if small else None,
-            figure=portrait.side if small else None,
-            limit=settings.min_side if small else None,
+            broke=broke,
+            figure=None if broke is None else portrait.figures[broke],
+            limit=None if broke is None else float(getattr(settings, broke)),
         )
         parts.append(part)
-        if small:
+        if broke is not None:
             break  # once is enough
         if not sink.has(part.id):
             _write(part.id, clip, portrait, track, window, puppeteer, sink)
