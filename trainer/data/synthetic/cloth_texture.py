@@ -19,7 +19,7 @@ def paint_clothes(clothes: Clothes, atlas: Tensor) -> None:
     colour = _cloth(clothes, across, down)
     bare = column(clothes.kind == 5, 3)
     colour = torch.where(bare, _suit(clothes, colour, points), colour)
-    seam = torch.exp(-((below - 0.8) / 0.18) ** 2) * column(clothes.kind != 2)
+    seam = torch.exp(-(((below - 0.8) / 0.18) ** 2)) * column(clothes.kind != 2)
     colour = colour * (1 - 0.25 * seam)[:, None]
     target[:, :3, :split] = colour.clamp(0.003, 0.92)
     target[:, 3, :split] = smooth(-0.1, 0.15, below)
@@ -63,8 +63,12 @@ def _cloth(clothes: Clothes, x: Tensor, y: Tensor) -> Tensor:
     weave = 1 + 0.14 * torch.sin(x * 9.1 + y * 6.7) * torch.sin(x * 5.3 - y * 8.9 + 3 * phase[:, 3])
     fold = torch.sin(x * 0.5 + 2 * torch.sin(y * 0.21 + 6 * phase[:, 1]) + 6 * phase[:, 2])
     light = 1 + 0.12 * fold + 0.05 * torch.sin(x * 1.3 - y * 0.4 + 6 * phase[:, 3])
-    light = light * torch.where(column(clothes.pattern == PATTERNS.index("knit")), knit, torch.ones_like(knit))
-    light = light * torch.where(column(clothes.pattern == PATTERNS.index("denim")), weave, torch.ones_like(weave))
+    light = light * torch.where(
+        column(clothes.pattern == PATTERNS.index("knit")), knit, torch.ones_like(knit)
+    )
+    light = light * torch.where(
+        column(clothes.pattern == PATTERNS.index("denim")), weave, torch.ones_like(weave)
+    )
     return colour * light[:, None]
 
 

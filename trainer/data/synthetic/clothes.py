@@ -56,13 +56,24 @@ def draw_clothes(seed: int, indices: Tensor, sex: Tensor) -> Clothes:
             colour = np.array([0.05, 0.09, 0.18]) * random.uniform(0.4, 2.5)
         colours.append([colour, second, third])
         numbers.append(
-            [random.uniform(0.5, 3.5), random.uniform(0, 1) ** 1.5, random.uniform(0, 0.8), random.uniform(0, 1)]
+            [
+                random.uniform(0.5, 3.5),
+                random.uniform(0, 1) ** 1.5,
+                random.uniform(0, 0.8),
+                random.uniform(0, 1),
+            ]
             + random.random(4).tolist()
         )
     colour, second, third = torch.tensor(np.array(colours), dtype=torch.float32).clamp(0.008, 0.9).unbind(1)
     values = torch.tensor(numbers, dtype=torch.float32)
     return Clothes(
-        torch.tensor(kinds), torch.tensor(patterns), colour, second, third, *values[:, :4].unbind(1), values[:, 4:]
+        torch.tensor(kinds),
+        torch.tensor(patterns),
+        colour,
+        second,
+        third,
+        *values[:, :4].unbind(1),
+        values[:, 4:],
     )
 
 
@@ -185,7 +196,9 @@ def _collar(clothes: Clothes, turn: Tensor) -> Tensor:
     }  # fmt: skip
     found = shapes[0]
     for kind, points in shapes.items():
-        own = (clothes.kind == kind) | ((clothes.kind == 5) if kind == 2 else torch.zeros_like(clothes.kind) > 0)
+        own = (clothes.kind == kind) | (
+            (clothes.kind == 5) if kind == 2 else torch.zeros_like(clothes.kind) > 0
+        )
         found = torch.where(column(own, 3), points, found)
     return found
 

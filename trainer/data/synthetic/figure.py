@@ -47,6 +47,13 @@ class Tables(NamedTuple):
     lids: tuple[Tensor, Tensor]
     fans: Tensor
     ball: Tensor  # of an eyeball, about its centre
+    worn: slice  # the triangles of what people wear
+
+    def all_shown(self, worn: Tensor) -> Tensor:
+        """Which triangles people have (B×T bool), from which they have of what is worn."""
+        shown = worn.new_ones(len(worn), len(self.triangles))
+        shown[:, self.worn] = worn
+        return shown
 
 
 class Figure(NamedTuple):
@@ -98,6 +105,7 @@ def tables(device: torch.device) -> Tables:
         (whole(made.lids[0]), whole(made.lids[1])),
         whole(made.fans),
         numbers(eyes.eyeball().points),
+        made.worn,
     )
 
 

@@ -95,7 +95,9 @@ def glasses_parts() -> tuple[Part, ...]:
     pieces: list[tuple[int, Indices, np.ndarray, bool]] = []
     tube = _uv(SPOKES + 1, AROUND + 1)
     for right in (True, False):
-        pieces.append(((SPOKES + 1) * (AROUND + 1), sheet(SPOKES + 1, AROUND + 1, flip=not right), tube, False))
+        pieces.append(
+            ((SPOKES + 1) * (AROUND + 1), sheet(SPOKES + 1, AROUND + 1, flip=not right), tube, False)
+        )
     turn = np.linspace(0, 2 * np.pi, SPOKES, endpoint=False)
     disc = np.stack([0.5 + 0.48 * np.sin(turn), 0.5 - 0.48 * np.cos(turn)], 1)
     lens = np.concatenate([[[0.5, 0.5]], disc]) * (1, LENS) + (0, 1 - LENS)
@@ -134,9 +136,7 @@ def _plain() -> Glasses:
     rest = {"upper": 0.0, "pattern": 0.0, "dark": 0.0, "shine": 0.0}
     values = {name: torch.tensor([value]) for name, value in (number | rest).items()}
     grey = torch.full((1, 3), 0.1)
-    return Glasses(
-        worn=torch.tensor([True]), style=torch.tensor([0]), colour=grey, tint=grey, **values
-    )
+    return Glasses(worn=torch.tensor([True]), style=torch.tensor([0]), colour=grey, tint=grey, **values)
 
 
 def _points(glasses: Glasses) -> Tensor:

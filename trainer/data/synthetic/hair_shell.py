@@ -35,9 +35,7 @@ def columns() -> Tensor:
     """Azimuths of the columns, degrees, from straight behind around the picture's left side; the first is again the
     last."""
     right = np.array(SIDE[1:], dtype=np.float64)
-    return torch.tensor(
-        np.concatenate([[-180], -right[::-1], [0], right, [180]]), dtype=torch.float32
-    )
+    return torch.tensor(np.concatenate([[-180], -right[::-1], [0], right, [180]]), dtype=torch.float32)
 
 
 @cache
@@ -261,7 +259,9 @@ def _tail(hair: Hair) -> Tensor:
     bun = bun + torch.stack((ball * across, *[torch.zeros_like(ball)] * 2), -1)
     # The tail leaves along the axis and falls.
     length = column(14 + 14 * hair.grain[:, 3, 0, 21])
-    thin = (0.9 + 2.2 * torch.sin(share.clamp(max=0.96) * np.pi) ** 0.6 * (1 - 0.45 * share)) * (1 + 0.2 * lump)
+    thin = (0.9 + 2.2 * torch.sin(share.clamp(max=0.96) * np.pi) ** 0.6 * (1 - 0.45 * share)) * (
+        1 + 0.2 * lump
+    )
     fallen = length * share
     leave = 4.5 * (1 - torch.exp(-fallen / 3.0))
     drop = fallen - 0.6 * leave

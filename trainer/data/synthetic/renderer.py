@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainer.data.synthetic.colour import srgb, tone
 from trainer.data.synthetic.figure import Figure, Posed, Tables, make_figure, pose, project, rest, tables
+from trainer.data.synthetic.lens import Lens, photograph
 from trainer.data.synthetic.lighting import Light, diffuse, specular, strand
 from trainer.data.synthetic.motion import Motion
 from trainer.data.synthetic.rasteriser import Raster, interpolate, rasterise
@@ -41,6 +41,7 @@ class Scene(NamedTuple):
 
     light: Light
     backdrop: Tensor  # B×3×S×S, linear light
+    lens: Lens
 
 
 class Frame(NamedTuple):
@@ -56,19 +57,28 @@ class Frame(NamedTuple):
 
 
 def render(
-    people: People, scene: Scene, who: Tensor, motion: Motion, size: int, maps: Collection[str] = ()
+    people: People,
+    scene: Scene,
+    who: Tensor,
+    motion: Motion,
+    size: int,
+    maps: Collection[str] = (),
+    number: Tensor | None = None,
+    before: Motion | None = None,
 ) -> Frame:
     """Draw N frames.
 
     who: N, which of the people (and scenes) each frame shows. size: of the pictures, pixels. maps: which of MAPS
-    are wanted besides the picture, its landmarks and labels. Raises ValueError for another map.
+    are wanted besides the picture, its landmarks and labels. number: N, of the frame in its clip, which the camera's
+    noise goes by; 0 if not given. before: the motion a frame earlier, for motion blur; none without.
+    Raises ValueError for another map.
     """
     if unknown := set(maps) - set(MAPS):
         raise ValueError(f"no map {sorted(unknown)[0]!r}: there are {', '.join(MAPS)}")
     device = people.atlas.device
     fixed, kind = tables(device), looks_on(device)
     posed = pose(people.figure, who, motion)
-    light = Light(*(part[who] for part in scene.light))
+    light, lens = (type(part)(*(field[who] for field in part)) for part in (scene.light, scene.lens))
     shown = people.shown[who]
     places = project(posed.vertices, posed.focal)
     screen = torch.cat((places * (size * SIDE), posed.vertices[..., 2:]), 2)
@@ -92,10 +102,15 @@ def render(
     if "flow" in maps:
         neutral = pose(people.figure, who, rest(len(who), 20.0)._replace(fov=motion.fov))
         wanted.append(project(neutral.vertices, neutral.focal) - places)
+    if before is not None:
+        earlier = pose(people.figure, who, before)
+        wanted.append(places - project(earlier.vertices, earlier.focal))
     values = interpolate(raster, torch.cat(wanted, 2), fixed.triangles)
     index = raster.triangle.flatten().index_select(0, raster.covered)
     colour = _colour(raster, values, index, people, who, light, posed, fixed, kind)
-    picture = srgb(tone(_pixels(colour, raster, size, scene.backdrop[who])).clamp(0, 1))
+    went = None if before is None else _pixels(values[:, -2:] * size, raster, size)
+    number = torch.zeros_like(who) if number is None else number
+    picture = photograph(lens, _pixels(colour, raster, size, scene.backdrop[who]), number, went)
     labels = _labels(raster, fixed.labels[index], size)
     covered = _pixels(torch.ones_like(colour[:, :1]), raster, size)
     flow = depth = normal = None

@@ -13,7 +13,11 @@ import numpy as np
 
 from trainer.data.synthetic import expression, eyes, head, mouth
 from trainer.data.synthetic.anatomy import AT, EXPRESSIONS
+from trainer.data.synthetic.beard import beard_parts
+from trainer.data.synthetic.clothes import clothes_parts
 from trainer.data.synthetic.face import LIP_RINGS, SKIN_POINTS, mean_landmarks
+from trainer.data.synthetic.glasses import glasses_parts
+from trainer.data.synthetic.hair_shell import hair_parts
 from trainer.data.synthetic.identity import shape_modes
 from trainer.data.synthetic.mesh import (
     Array,
@@ -73,6 +77,11 @@ class Template(NamedTuple):
     control_ranges: dict[str, slice]
     triangle_ranges: dict[str, slice]
     balls: int  # the first eyeball's first vertex
+    worn: slice  # the triangles of WORN
+
+
+# What people wear, after all that they are made of; in this order people.py puts their shapes together.
+WORN = {"hair": hair_parts, "beard": beard_parts, "glasses": glasses_parts, "clothes": clothes_parts}
 
 
 def parts() -> tuple[Part, ...]:
@@ -90,6 +99,19 @@ def parts() -> tuple[Part, ...]:
     made.append(Part("tongue", mouth.tongue(), Label.MOUTH, jaw=True, two_sided=True))
     made.append(Part("neck", head.neck(), Label.SKIN))
     made.append(Part("chest", head.chest(), Label.SKIN, still=True))
+    for name, pieces in WORN.items():
+        for at, piece in enumerate(pieces()):
+            made.append(
+                Part(
+                    f"{name}_{at}",
+                    piece.mesh,
+                    Label(piece.label),
+                    piece.follows,
+                    two_sided=piece.double_sided,
+                    cutout=piece.cutout,
+                    still=name == "clothes",
+                )
+            )
     return tuple(made)
 
 
@@ -193,6 +215,7 @@ def _joined(all_parts: Sequence[Part], points: Array, moves: Array, follows: Ind
         control_ranges,
         triangle_ranges,
         balls,
+        slice(triangle_ranges["chest"].stop, triangle_ranges["ball_left"].start),
     )
 
 

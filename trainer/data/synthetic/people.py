@@ -1,0 +1,108 @@
+"""Identities: everything that makes a person, drawn from a seed and made ready to be rendered."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from trainer.data.synthetic.backdrop import backdrop, draw_backdrop
+from trainer.data.synthetic.beard import beard_displacement, beard_shown, paint_beard
+from trainer.data.synthetic.cloth_texture import paint_clothes
+from trainer.data.synthetic.clothes import Clothes, clothes_displacement, clothes_shown, draw_clothes
+from trainer.data.synthetic.figure import make_figure, tables
+from trainer.data.synthetic.glasses import (
+    Glasses,
+    draw_glasses,
+    glasses_displacement,
+    glasses_shown,
+    paint_glasses,
+)
+from trainer.data.synthetic.hair import Hair, draw_hair, hair_colour
+from trainer.data.synthetic.hair_shell import hair_displacement, hair_shown
+from trainer.data.synthetic.hair_texture import paint_hair, paint_scalp
+from trainer.data.synthetic.identity import Shape, draw_shape
+from trainer.data.synthetic.lens import draw_lens
+from trainer.data.synthetic.lighting import draw_light
+from trainer.data.synthetic.renderer import People, Scene
+from trainer.data.synthetic.skin import Skin, draw_sex, draw_skin, paint
+
+LEAST_ATLAS, MOST_ATLAS = 256, 1024  # side of the textures, pixels
+CLIPS = 10_000  # more clips than these of one identity would share their scenes
+
+Drawn = TypeVar("Drawn", bound=tuple[object, ...])
+
+
+class Identity(NamedTuple):
+    """B people. Each part is drawn from a stream of its own."""
+
+    shape: Shape
+    skin: Skin
+    hair: Hair
+    glasses: Glasses
+    clothes: Clothes
+
+
+def draw_identity(seed: int, indices: Sequence[int]) -> Identity:
+    """The people of those numbers (≥ 0), on the CPU: the same whatever they are drawn together with."""
+    numbers = torch.tensor(list(indices))
+    sex = draw_sex(seed, indices)
+    return Identity(
+        draw_shape(seed, indices),
+        draw_skin(seed, indices),
+        draw_hair(seed, numbers, sex),
+        draw_glasses(seed, numbers),
+        draw_clothes(seed, numbers, sex),
+    )
+
+
+def make_people(identity: Identity, size: int, device: torch.device | str = "cpu") -> People:
+    """Geometry and textures for pictures of `size` pixels."""
+    here = moved(identity, torch.device(device))
+    hair, glasses, clothes = here.hair, here.glasses, here.clothes
+    worn = torch.cat(
+        (
+            hair_displacement(hair),
+            beard_displacement(hair.beard),
+            glasses_displacement(glasses),
+            clothes_displacement(clothes),
+        ),
+        1,
+    )
+    fixed = tables(torch.device(device))
+    bare = worn.new_zeros(len(worn), len(fixed.points) - worn.shape[1], 3)
+    figure = make_figure(here.shape, torch.cat((bare, worn), 1))
+    shown = torch.cat(
+        (hair_shown(hair), beard_shown(hair.beard), glasses_shown(glasses), clothes_shown(clothes)), 1
+    )
+    return People(figure, paint_atlas(here, size), fixed.all_shown(shown))
+
+
+def paint_atlas(identity: Identity, size: int) -> Tensor:
+    """The textures of people for pictures of `size` pixels: B×A×A×4, linear reflectance and alpha."""
+    side = min(max(2 * size, LEAST_ATLAS), MOST_ATLAS)
+    colour = hair_colour(identity.hair)
+    atlas = colour.new_zeros(len(colour), 4, side, side)
+    paint(identity.skin, colour, atlas)
+    paint_scalp(identity.hair, atlas)
+    paint_hair(identity.hair, atlas)
+    paint_beard(identity.hair, atlas)
+    paint_glasses(identity.glasses, atlas)
+    paint_clothes(identity.clothes, atlas)
+    return atlas.permute(0, 2, 3, 1).contiguous()
+
+
+def draw_scene(
+    seed: int, indices: Sequence[int], size: int, clip: int = 0, device: torch.device | str = "cpu"
+) -> Scene:
+    """Light, background and camera of clip `clip` of each of those identities, for pictures of `size` pixels."""
+    numbers = [index * CLIPS + clip for index in indices]
+    drawn = draw_light(seed, numbers), draw_backdrop(seed, numbers), draw_lens(seed, numbers)
+    light, behind, lens = (moved(part, torch.device(device)) for part in drawn)
+    return Scene(light, backdrop(behind, size), lens)
+
+
+def moved(drawn: Drawn, device: torch.device) -> Drawn:
+    """A named tuple of tensors, or of such tuples, on a device."""
+    parts = (part.to(device) if isinstance(part, Tensor) else moved(part, device) for part in drawn)  # type: ignore[type-var]
+    return type(drawn)(*parts)
