@@ -11,7 +11,8 @@ from models.face_geometry import FACE_OVAL
 from trainer.data.synthetic.face import LIP_RINGS, SKIN_POINTS, face_triangles, mean_landmarks
 from trainer.data.synthetic.grain import grain_at
 from trainer.data.synthetic.mesh import Array, Indices, Mesh, fans, normals
-from trainer.data.synthetic.parts import BEARD, Part, column, part, placed, smooth, texels, window
+from trainer.data.synthetic.parts import BEARD, HEAD, Part, column, part, placed, smooth, texels, window
+from trainer.data.synthetic.scalp import face_points
 from trainer.data.synthetic.seeds import rng
 
 if TYPE_CHECKING:
@@ -173,7 +174,7 @@ def _zones(beard: Beard, y: Tensor, turn: Tensor) -> Tensor:
     """
     wide = y.ndim - 1
     lip = 3.1 + 0.8 * smooth(0, 24, turn)  # the upper lip's edge
-    moustache = smooth(1.3, 1.9, y) * (1 - smooth(lip - 0.05, lip + 0.2, y)) * (1 - smooth(24, 31, turn))
+    moustache = smooth(-0.15, 0.4, y - 1.55 - 1.3 * (turn / 26) ** 2) * (1 - smooth(lip - 0.05, lip + 0.2, y)) * (1 - smooth(22, 32, turn))
     # From the corners of the mouth down, and the chin; a gap at either side of the tuft under the lip.
     corner = torch.exp(-(((turn - 27) / 6) ** 2)) * smooth(2.6, 3.4, y)
     chin = smooth(5.7, 6.5, y) * (1 - smooth(26, 36, turn))
@@ -210,7 +211,7 @@ def paint_beard(hair: "Hair", atlas: Tensor) -> None:
     middle = grain_at(grain[:, 2], y * 1.1, twist * 0.36)
     zones = _zones(beard, y, turn)
     full = zones * (0.55 + 0.45 * column(beard.density))
-    thick = 0.55 * fine + 0.45 * middle
+    thick = 0.7 * fine + 0.3 * middle
     under = v > JAW
     for layer in range(2):
         colour = hair.colour[..., None, None] * torch.exp(
@@ -219,5 +220,31 @@ def paint_beard(hair: "Hair", atlas: Tensor) -> None:
         half = target[..., layer * width : (layer + 1) * width]
         half[:, :3] = colour.clamp(0.002, 0.95)
         share = 0.62 if layer else 1.05
-        cover = smooth(0.0, 0.25, full * share - 0.15 - 0.75 * (1 - thick) * (1.3 - 0.55 * full))
+        cover = smooth(0.0, 0.4, full * share + 0.25 - 1.25 * (1 - thick) * (1.15 - 0.45 * full))
+        cover = cover * smooth(0.03, 0.2, full)
         half[:, 3] = torch.where(under, cover * (0.4 if layer else 1.0), cover)
+
+
+def paint_beard_roots(hair: "Hair", atlas: Tensor) -> None:
+    """Blend the beard's roots into the rectangle HEAD of B×4×A×A, under its shells."""
+    beard = hair.beard
+    target = window(atlas, HEAD)
+    y, turn = (one.to(atlas.device) for one in _face(target.shape[-1]))
+    grain = hair.grain.to(atlas.device)
+    count = len(beard.length)
+    v, u = y.expand(count, -1, -1), turn.expand(count, -1, -1)
+    fine = grain_at(grain[:, 1], v * 2.5, u * 1.6)
+    zones = _zones(beard, v, u.abs())
+    cover = 0.85 * smooth(0.05, 0.9, zones * (0.5 + 0.5 * column(beard.density)) + 0.5 * (fine - 0.5) * zones)
+    cover = cover * (y < 9.2)[None] * column(beard.there)
+    shade = hair.colour[..., None, None] * torch.exp(0.8 * (fine - 0.6))[:, None]
+    skin = target[:, :3]
+    target[:, :3] = skin + (shade.clamp(0.002, 0.9) - skin) * cover[:, None]
+    target[:, 3] = target[:, 3] * (1 - 0.6 * cover)
+
+
+@cache
+def _face(size: int) -> tuple[Tensor, Tensor]:
+    """Of HEAD's texels: y, and the angle about the beard's axis, degrees; y is high where there is no face."""
+    points = face_points(size)
+    return points[..., 1], torch.rad2deg(torch.atan2(points[..., 0], AXIS - points[..., 2]))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from trainer.data.synthetic.beard import plain_beard
-from trainer.data.synthetic.hair import NONE, THIN, Hair, Shape
+from trainer.data.synthetic.hair import NONE, Hair, Shape
 from trainer.data.synthetic.head import SKULL_CENTRE, chest
 from trainer.data.synthetic.mesh import Array, Mesh
 from trainer.data.synthetic.parts import HAIR, Part, column, part, placed, sheet, smooth
@@ -71,9 +71,10 @@ def hair_shown(hair: Hair) -> Tensor:
     shell = torch.ones_like(hair.style, dtype=torch.bool)
     for style in NONE:
         shell &= hair.style != style
-    middles = (columns()[1:] + columns()[:-1]).to(device) / 2
-    beside = (hair.style != THIN)[:, None] | (middles.abs() > 66)  # a bare top has nothing over the forehead
-    quads = (shell[:, None] & beside).repeat(1, ROWS - 1)  # B×rows·columns
+    left, right = columns()[:-1].to(device), columns()[1:].to(device)
+    # Where strands are combed apart the forehead is bare.
+    apart = (hair.shape.sweep > 0.02)[:, None] & (left <= hair.shape.part[:, None]) & (right > hair.shape.part[:, None])
+    quads = (shell[:, None] & ~apart).repeat(1, ROWS - 1)  # B×rows·columns
     tail = (hair.shape.tail > 0.5)[:, None].expand(-1, 2 * (TAIL_ROWS - 1) * (TAIL_COLUMNS - 1))
     return torch.cat([quads] * (2 * len(LAYERS)) + [tail], 1)
 
@@ -110,9 +111,15 @@ def _points(hair: Hair) -> Tensor:
 def _strands(hair: Hair) -> _Strands:
     shape, device = hair.shape, hair.colour.device
     azimuth = columns().to(device)
-    whole = Hairline(shape.height, shape.recede, shape.peak).elevation(azimuth, painted=False)  # B×C
-    away = azimuth.abs()[None]
+    # Combed aside: strands of each side of the parting end at the temples.
+    beyond = azimuth - shape.part[:, None]
+    target = torch.where(beyond > 0, 66.0, -66.0)
+    front = (azimuth.abs() < 66) & (azimuth.abs() <= 66)
+    ends = torch.where(front, azimuth + shape.sweep[:, None] * (target - azimuth), azimuth.expand_as(beyond))
+    away = ends.abs()
     drop = shape.drop[:, None]
+    line = Hairline(shape.height, shape.recede, shape.peak)
+    whole = line.elevation(ends, painted=False)  # B×C
     hang = smooth(drop - 4, drop + 10, away)
     ahead = 1 - smooth(38, 58, away)
     over = ahead * shape.fringe.clamp(0, 1)[:, None]
@@ -120,15 +127,15 @@ def _strands(hair: Hair) -> _Strands:
     uneven = torch.cat((uneven[:, :-1], uneven[:, :1]), 1)  # the first column is the last
     elevation = whole + (BROWS + 3 * uneven - whole) * over
     elevation = elevation + (HANG - elevation) * hang
-    # Strands that hang beside the face come from further up, swept around it.
-    end = direction(azimuth.expand_as(elevation), elevation)
+    end = direction(ends, elevation)
 
     back = direction(torch.tensor(180.0 - CROWN[0], device=device), torch.tensor(CROWN[1], device=device))
     front = direction(shape.part, 43 + 0.3 * shape.height)
     share = shape.forward[:, None] * (0.5 + 0.5 * torch.cos(torch.deg2rad(azimuth - shape.part[:, None])))
     begin = back + share[..., None] * (front[:, None] - back)
     begin = torch.nn.functional.normalize(begin, dim=-1)
-    begin = _between(begin, end, shape.ring[:, None])
+    bare = smooth(0.0, 0.05, shape.ring)[:, None] * (1 - smooth(58, 88, away))  # a bare top has no hair before it
+    begin = _between(begin, end, shape.ring[:, None] + (0.97 - shape.ring[:, None]) * bare)
     fall = shape.fall[:, None] + uneven * 3 * hang
     rough = torch.nn.functional.interpolate(
         hair.grain[:, 1:2, :12, :24], (ROWS, len(azimuth)), mode="bilinear", align_corners=True
@@ -167,7 +174,7 @@ def _sheet(hair: Hair, strands: _Strands, scale: float, extra: float) -> Tensor:
     thick = thick * (1 + column(shape.tuft) * 2 * strands.tuft)
     thick = thick * (1 - column(shape.dip) * torch.exp(-((at / 1.4) ** 2)))
     # Rounded towards the hairline, and towards a bare top.
-    left = (scalp[:, None] - at).clamp(min=0) / (0.8 + 0.8 * thick)
+    left = (scalp[:, None] - at).clamp(min=0) / (0.8 + 0.8 * thick).clamp(max=2.6)
     edge = (1 - (1 - left.clamp(max=1)) ** 2).clamp(min=0).sqrt()
     edge = edge + (1 - edge) * torch.maximum(strands.hang, 0.55 * strands.over)[:, None]
     bare = column(shape.ring) > 0

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainer.data.synthetic.grain import grain_at
+from trainer.data.synthetic.grain import curls, grain_at
 from trainer.data.synthetic.hair import Hair
 from trainer.data.synthetic.hair_shell import CROWN
 from trainer.data.synthetic.parts import HAIR, HEAD, column, smooth, texels, window
@@ -34,14 +34,14 @@ def _strands(hair: Hair, v: Tensor, u: Tensor, *, loose: bool) -> tuple[Tensor, 
     # Waves shift neighbours alike, curls each lock its own way.
     lock = grain_at(grain[:, 0], v * 3, u * 9 + 7)
     bend = torch.sin(2 * np.pi * (v * 5 + 1.2 * lock))
-    coil = torch.sin(2 * np.pi * (v * 15 + 3 * grain_at(grain[:, 1], v * 6, u * 12)))
-    slide = wave * (0.045 * bend) + curl * (0.05 * coil) + 0.03 * (lock - 0.5)
+    coil, inside = curls(grain[:, 1], v * 26 + 2 * lock, u * 9 + offset * 20)
+    slide = wave * (0.045 * bend) + 0.03 * (lock - 0.5)
     along = u + slide + offset
     fine = grain_at(grain[:, 2], v * 2.2, along * 61)
     middle = grain_at(grain[:, 3], v * 1.6 + 9, along * 25)
     coarse = grain_at(grain[:, 4], v * 3, along * 7)
     light = 0.9 * (fine - 0.5) + 0.7 * (middle - 0.5) + 0.45 * (coarse - 0.5)
-    light = light + 0.3 * wave * bend + curl * (0.5 * coil - 0.1)
+    light = light * (1 - 0.6 * curl) + 0.3 * wave * bend + curl * (0.4 * coil + 1.1 * inside - 0.7)
     # Roots lie in the shade of their neighbours; a soft sheen where the head turns towards the light.
     sheen = torch.exp(-(((v - 0.28 - 0.1 * (coarse - 0.5)) / 0.12) ** 2))
     light = light + 0.22 * sheen - 0.5 * torch.exp(-v / 0.06)
@@ -53,11 +53,12 @@ def _strands(hair: Hair, v: Tensor, u: Tensor, *, loose: bool) -> tuple[Tensor, 
     rank = grain_at(grain[:, 5], v * 0.6, along * 47)
     thick = 0.5 * rank + 0.5 * fine
     if loose:
-        cover = smooth(0.42, 0.6, thick + 0.25 * curl * coil - 0.25 * smooth(0.55, 1, v))
+        cover = smooth(0.42, 0.6, thick + curl * (0.1 * coil + 0.35 * inside - 0.15) - 0.25 * smooth(0.55, 1, v))
         cover = cover * smooth(0.02, 0.12, v - 0.1 * rank) * smooth(0.0, 0.03, 0.97 - 0.5 * rank**2 - v)
     else:
-        begin = smooth(0.0, 0.02, v - 0.012 * fine)
-        cover = begin * smooth(0.0, 0.05, 0.99 - 0.16 * thick**1.5 - 0.07 * middle - v)
+        begin = smooth(0.0, 0.02, v - (0.012 + 0.12 * column(smooth(0, 0.1, shape.ring))) * fine)
+        ragged = column(shape.ragged)
+        cover = begin * smooth(0.0, 0.05, 0.99 - ragged * (0.16 * thick**1.5 + 0.07 * middle) - v)
     return colour, cover.clamp(0, 1)
 
 
@@ -71,7 +72,7 @@ def paint_scalp(hair: Hair, atlas: Tensor) -> None:
     azimuth, elevation = (one.to(atlas.device) for one in directions(size))
     shape, grain = hair.shape, hair.grain.to(atlas.device)
     count = len(grain)
-    line = Hairline(shape.height, shape.recede, shape.peak).elevation(azimuth, painted=True)
+    line = Hairline(shape.height, shape.recede, shape.peak).elevation(azimuth[None], painted=True)
     depth = (elevation - line) * DEGREE  # cm inside the hairline, B×h×w
     # Strands point to the crown: their noise is drawn out along the elevation.
     v, u = elevation.expand(count, -1, -1), azimuth.expand(count, -1, -1)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from trainer.data.synthetic.head import HEAD_SIDE, SKULL_CENTRE, neck, skin
 from trainer.data.synthetic.mesh import Array, subdivide
-from trainer.data.synthetic.parts import column
+from trainer.data.synthetic.parts import column, texels
 
 RADIUS = 9.5  # cm, about the skull's mean: degrees of direction to centimetres of scalp
 DEGREE = RADIUS * np.pi / 180  # cm
@@ -40,14 +40,14 @@ class Hairline:
         self.height, self.recede, self.peak = height, recede, peak
 
     def elevation(self, azimuth: Tensor, *, painted: bool) -> Tensor:
-        """Degrees, B×… for azimuths … (degrees, either side)."""
+        """Degrees, B×…, for azimuths B×… or 1×… (degrees, either side)."""
         away = azimuth.abs().nan_to_num()
         table = _hairline(painted).to(away.device)
         low = away.floor().clamp(0, 179)
         at = low.long()
         base = table[at] + (table[at + 1] - table[at]) * (away - low)
         ahead = 1 / (1 + torch.exp((away - 52) / 6))
-        wide = [column(value, azimuth.ndim) for value in (self.height, self.recede, self.peak)]
+        wide = [column(value, azimuth.ndim - 1) for value in (self.height, self.recede, self.peak)]
         return (
             base
             + wide[0] * ahead
@@ -121,16 +121,21 @@ def _radii(points: Array) -> Array:
 def directions(size: int) -> tuple[Tensor, Tensor]:
     """Of the texels of the rectangle HEAD, `size` on a side: azimuth and elevation (size×size each, degrees) of the
     skin that they show; NaN in the corners, where ears, neck and chest are."""
+    rays = face_points(size) - torch.tensor(SKULL_CENTRE, dtype=torch.float32)
+    azimuth, elevation = angles(torch.nn.functional.normalize(rays, dim=-1))
+    v, u = texels(size, size, rays.device)
+    outside = torch.hypot(u - 0.5, v - 0.5) > 0.495
+    return azimuth.masked_fill(outside, torch.nan), elevation.masked_fill(outside, torch.nan)
+
+
+@cache
+def face_points(size: int) -> Tensor:
+    """The points of face and skull that HEAD's texels show: size×size×3, cm; in the corners the nearest ones."""
     mesh = skin()
     middles = (np.arange(size) + 0.5) / size
-    u, v = np.meshgrid(middles, middles)
-    asked = np.stack([u, v], -1)
+    asked = np.stack(np.meshgrid(middles, middles), -1)
     places = mesh.uv / HEAD_SIDE
     points = LinearNDInterpolator(places, mesh.points)(asked)
     lost = np.isnan(points[..., 0])
     points[lost] = NearestNDInterpolator(places, mesh.points)(asked[lost])
-    rays = points - SKULL_CENTRE
-    rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
-    azimuth, elevation = angles(torch.tensor(rays, dtype=torch.float32))
-    outside = torch.tensor(np.hypot(u - 0.5, v - 0.5) > 0.495)
-    return azimuth.masked_fill(outside, torch.nan), elevation.masked_fill(outside, torch.nan)
+    return torch.tensor(points, dtype=torch.float32)
