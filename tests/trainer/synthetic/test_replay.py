@@ -84,7 +84,7 @@ def test_the_motion_of_an_unknown_person_is_recovered(style: str, seed: int) -> 
     assert apart[:, BLINKS].mean() < 0.03
     assert apart[:, BLINKS].max() < 0.3
     if style == "talking":
-        assert alike(_of(known, "jawOpen"), _of(found, "jawOpen")) > 0.95
+        assert alike(_of(known, "jawOpen"), _of(found, "jawOpen")) > 0.93
     # How a stranger's head is held at rest can't be told from its shape: only that is left open.
     turned = known.rotation - found.rotation
     assert turned.median(0).values.abs().max() < 6

@@ -29,6 +29,7 @@ SHARES = np.array([5, 4, 2, 2, 2, 1.5, 1, 0.7, 0.7, 2, 2])  # how often each, re
 # or so (K. L. Schmidt, J. F. Cohn, Y. Tian, Biological Psychology 65, 2003, of smiles).
 RISE_S, HOLD_S, FALL_S = (0.3, 0.8), (0.3, 2.5), (0.5, 1.2)
 ASYMMETRY = 0.08  # standard deviation of how much stronger one side is
+WAVER = 0.12  # relative standard deviation of an expression that is held
 BROWS = face({"browInnerUp": 0.5, "browOuterUp": 0.55})
 # Nods and shakes: up to 4 Hz (U. Hadar et al., Kinematics of head movements accompanying speech, Human
 # Movement Science 2, 1983), a few cycles whose size declines, the last the most (T. Mori, Y. Den, K.
@@ -43,16 +44,22 @@ BEAT_DEG = (1.0, 4.0)
 
 def emotions(rng: np.random.Generator, times: Array, gap_s: float) -> Array:
     """Episodes with `gap_s` between their starts (median), a little stronger on one side: N×44."""
+    episodes, wavering = rng.spawn(2)
     shown = np.zeros((len(times), len(EXPRESSIONS)))
-    for time in events(times[-1], lambda: skewed(rng, gap_s, 0.5, 1.2, 60)):
-        shape = SHAPES[int(rng.choice(len(SHAPES), p=SHARES / SHARES.sum()))] * rng.uniform(0.4, 1.1)
-        lean = float(np.clip(rng.normal(0, ASYMMETRY), -0.25, 0.25))
+    for time in events(times[-1], lambda: skewed(episodes, gap_s, 0.5, 1.2, 60)):
+        shape = SHAPES[int(episodes.choice(len(SHAPES), p=SHARES / SHARES.sum()))] * episodes.uniform(
+            0.4, 1.1
+        )
+        lean = float(np.clip(episodes.normal(0, ASYMMETRY), -0.25, 0.25))
         for left, right in SIDES:
             shape[left] *= 1 + lean
             shape[right] *= 1 - lean
-        rise, hold, fall = (rng.uniform(*span) for span in (RISE_S, HOLD_S, FALL_S))
+        rise, hold, fall = (episodes.uniform(*span) for span in (RISE_S, HOLD_S, FALL_S))
         shown = np.maximum(shown, bump(times, time, rise, hold, fall)[:, None] * shape)
-    return shown
+    waver = wander(wavering, times, 0.8, len(EXPRESSIONS))
+    for left, right in SIDES:
+        waver[:, right] = waver[:, left]
+    return shown * (1 + WAVER * waver)
 
 
 def grimaces(rng: np.random.Generator, times: Array) -> Array:

@@ -117,7 +117,7 @@ def _clip(seed: int, index: int, times: Array, style: Style) -> Motion:
     if style.talks:
         spoken = speech(stream("speech"), times)
         brows, pitch = beats(stream("beats"), times, spoken.stresses)
-        expression = np.maximum(expression * _lips_free(spoken.expression), spoken.expression) + brows
+        expression = np.maximum(expression * _lips_free(spoken.speaking), spoken.expression) + brows
         gestures[:, 1] += pitch
 
     leans = np.zeros((len(times), 1))
@@ -143,11 +143,12 @@ def _clip(seed: int, index: int, times: Array, style: Style) -> Motion:
     )
 
 
-def _lips_free(spoken: Array) -> Array:
-    """What speech leaves to an emotion, N×44: less of the mouth the more it is open; all of the rest."""
-    free = np.ones_like(spoken)
+def _lips_free(speaking: Array) -> Array:
+    """What speech (N in [0, 1]) leaves to an emotion, N×44: little of the jaw, half of the mouth."""
+    free = np.ones((len(speaking), len(EXPRESSIONS)))
     mouth = [index for index, name in enumerate(EXPRESSIONS) if name.startswith("mouth")]
-    free[:, mouth] = 1 - 0.6 * spoken[:, JAW : JAW + 1].clip(0, 1)
+    free[:, mouth] -= 0.5 * speaking[:, None]
+    free[:, JAW] -= 0.9 * speaking
     return free
 
 

@@ -28,6 +28,7 @@ class Viseme(NamedTuple):
 
 class Speech(NamedTuple):
     expression: Array  # N×44
+    speaking: Array  # N, 0 in pauses to nearly 1 where a sound is made
     stresses: list[float]  # times of stressed vowels, s
 
 
@@ -102,8 +103,8 @@ def speech(rng: np.random.Generator, times: Array) -> Speech:
         time += skewed(rng, median[int(rng.choice(len(PAUSES), p=share))], 0.3, 0.08, 3)
     away = (times[:, None] - np.array(at)) / np.array(lasts)
     dominance = np.array(forces) * np.exp(-(away**2) / 2)  # N×visemes
-    blended = dominance @ np.array(shapes) / (dominance.sum(1, keepdims=True) + REST)
-    return Speech(blended, stresses)
+    total = dominance.sum(1)
+    return Speech(dominance @ np.array(shapes) / (total + REST)[:, None], total / (total + REST), stresses)
 
 
 def _pick(rng: np.random.Generator, visemes: tuple[Viseme, ...]) -> Viseme:
