@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from trainer.data.synthetic.backdrop import backdrop, draw_backdrop
-from trainer.data.synthetic.beard import beard_displacement, beard_shown, paint_beard
+from trainer.data.synthetic.beard import beard_displacement, beard_shown, paint_beard, paint_beard_roots
 from trainer.data.synthetic.cloth_texture import paint_clothes
 from trainer.data.synthetic.clothes import Clothes, clothes_displacement, clothes_shown, draw_clothes
 from trainer.data.synthetic.figure import make_figure, tables
@@ -84,6 +84,7 @@ def paint_atlas(identity: Identity, size: int) -> Tensor:
     colour = hair_colour(identity.hair)
     atlas = colour.new_zeros(len(colour), 4, side, side)
     paint(identity.skin, colour, atlas)
+    paint_beard_roots(identity.hair, atlas)
     paint_scalp(identity.hair, atlas)
     paint_hair(identity.hair, atlas)
     paint_beard(identity.hair, atlas)
