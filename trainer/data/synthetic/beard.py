@@ -174,7 +174,11 @@ def _zones(beard: Beard, y: Tensor, turn: Tensor) -> Tensor:
     """
     wide = y.ndim - 1
     lip = 3.1 + 0.8 * smooth(0, 24, turn)  # the upper lip's edge
-    moustache = smooth(-0.15, 0.4, y - 1.55 - 1.3 * (turn / 26) ** 2) * (1 - smooth(lip - 0.05, lip + 0.2, y)) * (1 - smooth(22, 32, turn))
+    moustache = (
+        smooth(-0.15, 0.4, y - 1.55 - 1.3 * (turn / 26) ** 2)
+        * (1 - smooth(lip - 0.05, lip + 0.2, y))
+        * (1 - smooth(22, 32, turn))
+    )
     # From the corners of the mouth down, and the chin; a gap at either side of the tuft under the lip.
     corner = torch.exp(-(((turn - 27) / 6) ** 2)) * smooth(2.6, 3.4, y)
     chin = smooth(5.7, 6.5, y) * (1 - smooth(26, 36, turn))

@@ -73,7 +73,11 @@ def hair_shown(hair: Hair) -> Tensor:
         shell &= hair.style != style
     left, right = columns()[:-1].to(device), columns()[1:].to(device)
     # Where strands are combed apart the forehead is bare.
-    apart = (hair.shape.sweep > 0.02)[:, None] & (left <= hair.shape.part[:, None]) & (right > hair.shape.part[:, None])
+    apart = (
+        (hair.shape.sweep > 0.02)[:, None]
+        & (left <= hair.shape.part[:, None])
+        & (right > hair.shape.part[:, None])
+    )
     quads = (shell[:, None] & ~apart).repeat(1, ROWS - 1)  # B×rows·columns
     tail = (hair.shape.tail > 0.5)[:, None].expand(-1, 2 * (TAIL_ROWS - 1) * (TAIL_COLUMNS - 1))
     return torch.cat([quads] * (2 * len(LAYERS)) + [tail], 1)
@@ -134,7 +138,9 @@ def _strands(hair: Hair) -> _Strands:
     share = shape.forward[:, None] * (0.5 + 0.5 * torch.cos(torch.deg2rad(azimuth - shape.part[:, None])))
     begin = back + share[..., None] * (front[:, None] - back)
     begin = torch.nn.functional.normalize(begin, dim=-1)
-    bare = smooth(0.0, 0.05, shape.ring)[:, None] * (1 - smooth(58, 88, away))  # a bare top has no hair before it
+    bare = smooth(0.0, 0.05, shape.ring)[:, None] * (
+        1 - smooth(58, 88, away)
+    )  # a bare top has no hair before it
     begin = _between(begin, end, shape.ring[:, None] + (0.97 - shape.ring[:, None]) * bare)
     fall = shape.fall[:, None] + uneven * 3 * hang
     rough = torch.nn.functional.interpolate(

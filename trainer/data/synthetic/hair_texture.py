@@ -53,7 +53,9 @@ def _strands(hair: Hair, v: Tensor, u: Tensor, *, loose: bool) -> tuple[Tensor, 
     rank = grain_at(grain[:, 5], v * 0.6, along * 47)
     thick = 0.5 * rank + 0.5 * fine
     if loose:
-        cover = smooth(0.42, 0.6, thick + curl * (0.1 * coil + 0.35 * inside - 0.15) - 0.25 * smooth(0.55, 1, v))
+        cover = smooth(
+            0.42, 0.6, thick + curl * (0.1 * coil + 0.35 * inside - 0.15) - 0.25 * smooth(0.55, 1, v)
+        )
         cover = cover * smooth(0.02, 0.12, v - 0.1 * rank) * smooth(0.0, 0.03, 0.97 - 0.5 * rank**2 - v)
     else:
         begin = smooth(0.0, 0.02, v - (0.012 + 0.12 * column(smooth(0, 0.1, shape.ring))) * fine)

@@ -25,7 +25,8 @@ from trainer.data.synthetic.identity import Shape, draw_shape
 from trainer.data.synthetic.lens import draw_lens
 from trainer.data.synthetic.lighting import draw_light
 from trainer.data.synthetic.renderer import People, Scene
-from trainer.data.synthetic.skin import Skin, draw_sex, draw_skin, paint
+from trainer.data.synthetic.skin import Skin, draw_sex, draw_skin
+from trainer.data.synthetic.skin_paint import paint
 
 LEAST_ATLAS, MOST_ATLAS = 256, 1024  # side of the textures, pixels
 CLIPS = 10_000  # more clips than these of one identity would share their scenes
