@@ -1,0 +1,27 @@
+import subprocess
+import sys
+
+import pytest
+
+# Prints how many pages are cleared for each of 100 rounds of tensors of 2 MB (512 pages each).
+ROUNDS = """
+import resource, torch
+from trainer.data.synthetic.memory import hold_memory
+assert hold_memory()
+def work():
+    a = torch.ones(500_000)
+    b = a + a
+for _ in range(3):
+    work()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(100):
+    work()
+print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) // 100)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="settings of glibc")
+def test_held_memory_is_not_cleared_again() -> None:
+    command = [sys.executable, "-c", ROUNDS]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert int(result.stdout) < 10
