@@ -13,8 +13,8 @@ def hold_memory() -> bool:
     """Let this process keep up to 1 GiB of what it frees, for its next tensors.
 
     glibc gives large pieces back to the system, which clears them page by page when they are taken again:
-    half of the time that a picture takes to rasterise on the CPU. To be called once by a process that renders.
-    False where the C library has no such settings (it isn't glibc): nothing is changed there.
+    half of the time that a picture takes to rasterise on the CPU. To be called once by a process that
+    renders. False where the C library has no such settings (it isn't glibc): nothing is changed there.
     """
     if sys.platform != "linux":
         return False
