@@ -8,6 +8,7 @@ from torch import Tensor
 
 from trainer.data.synthetic.backdrop import backdrop, draw_backdrop
 from trainer.data.synthetic.beard import beard_displacement, beard_shown, paint_beard, paint_beard_roots
+from trainer.data.synthetic.colour import LUMINANCE
 from trainer.data.synthetic.cloth_texture import paint_clothes
 from trainer.data.synthetic.clothes import Clothes, clothes_displacement, clothes_shown, draw_clothes
 from trainer.data.synthetic.figure import make_figure, tables
@@ -30,6 +31,9 @@ from trainer.data.synthetic.skin_paint import paint
 
 LEAST_ATLAS, MOST_ATLAS = 256, 1024  # side of the textures, pixels
 CLIPS = 10_000  # more clips than these of one identity would share their scenes
+
+MIDDLE = 0.30  # luminance of the skin at which a camera neither brightens nor darkens
+METERING = 0.45  # share of a face's difference from it that the camera takes back, in stops
 
 Drawn = TypeVar("Drawn", bound=tuple[object, ...])
 
@@ -76,7 +80,14 @@ def make_people(identity: Identity, size: int, device: torch.device | str = "cpu
     shown = torch.cat(
         (hair_shown(hair), beard_shown(hair.beard), glasses_shown(glasses), clothes_shown(clothes)), 1
     )
-    return People(figure, paint_atlas(here, size), fixed.all_shown(shown))
+    return People(figure, paint_atlas(here, size), fixed.all_shown(shown), exposure(here.skin.colour))
+
+
+def exposure(skin: Tensor) -> Tensor:
+    """What cameras do about faces that are darker or lighter than the middle: half of what would make all alike, in
+    stops. skin: B×3, linear reflectance."""
+    grey = skin @ skin.new_tensor(LUMINANCE)
+    return (MIDDLE / grey).pow(METERING).clamp(0.5, 3.5)
 
 
 def paint_atlas(identity: Identity, size: int) -> Tensor:

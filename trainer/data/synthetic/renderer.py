@@ -34,6 +34,7 @@ class People(NamedTuple):
     figure: Figure
     atlas: Tensor  # B×A×A×4, linear reflectance and alpha
     shown: Tensor  # B×T bool
+    exposure: Tensor  # B, by which a camera that looks at the face brightens or darkens the whole picture
 
 
 class Scene(NamedTuple):
@@ -110,7 +111,9 @@ def render(
     colour = _colour(raster, values, index, people, who, light, posed, fixed, kind)
     went = None if before is None else _pixels(values[:, -2:] * size, raster, size)
     number = torch.zeros_like(who) if number is None else number
-    picture = photograph(lens, _pixels(colour, raster, size, scene.backdrop[who]), number, went)
+    exposed = people.exposure[who, None, None, None]
+    linear = _pixels(colour, raster, size, scene.backdrop[who]) * exposed
+    picture = photograph(lens, linear, number, went)
     labels = _labels(raster, fixed.labels[index], size)
     covered = _pixels(torch.ones_like(colour[:, :1]), raster, size)
     flow = depth = normal = None

@@ -108,8 +108,8 @@ def _occlusion(made: Template) -> Array:
     neck = of("neck")
     seen[neck] = np.interp(points[neck, 1], [head.NECK_TOP, 7.5, 11.0], [0.25, 0.45, 1.0])
     skin = of("skin")
-    under = (points[skin, 1] > 5.5) & (points[skin, 2] > -6.0)
-    seen[skin] = np.where(under, np.interp(points[skin, 2], [-7.0, -4.0], [1.0, 0.55]), seen[skin])
+    low = np.interp(points[skin, 1], [3.5, 7.0], [0.0, 1.0]) * np.interp(points[skin, 2], [-7.5, -3.0], [0.0, 1.0])
+    seen[skin] = 1 - 0.5 * low
     return seen
 
 
