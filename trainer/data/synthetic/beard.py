@@ -174,16 +174,12 @@ def _zones(beard: Beard, y: Tensor, turn: Tensor) -> Tensor:
     """
     wide = y.ndim - 1
     lip = 3.1 + 0.8 * smooth(0, 24, turn)  # the upper lip's edge
-    moustache = (
-        smooth(-0.15, 0.4, y - 1.55 - 1.3 * (turn / 26) ** 2)
-        * (1 - smooth(lip - 0.05, lip + 0.2, y))
-        * (1 - smooth(22, 32, turn))
-    )
-    # From the corners of the mouth down, and the chin; a gap at either side of the tuft under the lip.
+    moustache = smooth(-0.15, 0.4, y - 1.55 - 1.3 * (turn / 26) ** 2) * (1 - smooth(lip - 0.05, lip + 0.2, y)) * (1 - smooth(22, 32, turn))
+    # From the corners of the mouth down, and the chin; little at either side of the tuft under the lip.
     corner = torch.exp(-(((turn - 27) / 6) ** 2)) * smooth(2.6, 3.4, y)
-    chin = smooth(5.7, 6.5, y) * (1 - smooth(26, 36, turn))
-    tuft = smooth(4.8, 5.2, y) * (1 - smooth(5, 9, turn))
-    chin = torch.maximum(torch.maximum(chin, tuft), 0.9 * corner * smooth(3.6, 4.2, y))
+    bare = torch.exp(-(((turn - 13) / 7.5) ** 2) - ((y - 5.35) / 0.6) ** 2)
+    chin = smooth(4.6, 5.6, y) * (1 - smooth(22, 36, turn)) * (1 - bare)
+    chin = torch.maximum(chin, 0.9 * corner * smooth(3.6, 4.2, y))
     edge = torch.where(turn > 85, -2.0 + 0 * turn, 4.2 - 5.4 * smooth(28, 92, turn))
     edge = edge + column(beard.line, wide) * (1 - smooth(78, 98, turn))
     cheeks = smooth(-0.6, 0.8, y - edge) * smooth(22, 31, turn)
@@ -224,7 +220,7 @@ def paint_beard(hair: "Hair", atlas: Tensor) -> None:
         half = target[..., layer * width : (layer + 1) * width]
         half[:, :3] = colour.clamp(0.002, 0.95)
         share = 0.62 if layer else 1.05
-        cover = smooth(0.0, 0.4, full * share + 0.25 - 1.25 * (1 - thick) * (1.15 - 0.45 * full))
+        cover = smooth(0.0, 0.4, full * share + 0.25 - (1.25 if layer else 0.9) * (1 - thick) * (1.15 - 0.45 * full))
         cover = cover * smooth(0.03, 0.2, full)
         half[:, 3] = torch.where(under, cover * (0.4 if layer else 1.0), cover)
 
@@ -240,7 +236,7 @@ def paint_beard_roots(hair: "Hair", atlas: Tensor) -> None:
     fine = grain_at(grain[:, 1], v * 2.5, u * 1.6)
     zones = _zones(beard, v, u.abs())
     cover = 0.85 * smooth(0.05, 0.9, zones * (0.5 + 0.5 * column(beard.density)) + 0.5 * (fine - 0.5) * zones)
-    cover = cover * (y < 9.2)[None] * column(beard.there)
+    cover = cover * ((y < 9.2) * (1 - smooth(102, 112, turn.abs())))[None] * column(beard.there)
     shade = hair.colour[..., None, None] * torch.exp(0.8 * (fine - 0.6))[:, None]
     skin = target[:, :3]
     target[:, :3] = skin + (shade.clamp(0.002, 0.9) - skin) * cover[:, None]

@@ -29,7 +29,7 @@ def paint_clothes(clothes: Clothes, atlas: Tensor) -> None:
     turn = angle[None].expand(rows, -1)
     plain = _cloth(clothes, turn * 8, v * 5)
     shirt = _cloth(clothes._replace(colour=clothes.second), turn * 8, v * 5)
-    rib = 1 + 0.16 * torch.sin(turn * 90) * column((clothes.kind == 0) | (clothes.kind == 4))
+    rib = 1 + 0.16 * torch.sin(turn * 90) * column(clothes.kind == 4)
     colour = torch.where(column(clothes.kind == 5, 3), shirt, plain) * rib[:, None]
     colour = colour * (0.75 + 0.25 * smooth(0.1, 0.45, v))  # in its own shade inside
     open_ = column((clothes.kind == 2) * (0.05 + 0.22 * clothes.low) + (clothes.kind == 5) * 0.06)
@@ -80,15 +80,17 @@ def _suit(clothes: Clothes, jacket: Tensor, points: Tensor) -> Tensor:
     inside = x - 5.6 * (1 - (y - 16) / depth).clamp(min=0)  # cm outside the shirt's edge
     shirt = (clothes.second[..., None, None] * (0.95 + 0.05 * torch.sin(y * 3))).expand_as(jacket)
     half = 1.0 + 0.09 * (y - 17).clamp(min=0)
-    tied = column(clothes.phase[:, 3] > 0.45) * ((x < half) & (y > 16.8))
+    tied = column(clothes.phase[:, 3] > 0.45) * smooth(0.15, -0.15, x - half) * smooth(16.6, 17, y)
+    tied = tied[:, None]
     bands = 1 + 0.5 * (torch.sin((points[..., 0] + points[..., 1])[None] * 3) > 0.4) * (
         column(clothes.phase[:, 2] > 0.5)
     )
     tie = clothes.third[..., None, None] * bands[:, None]
-    shirt = torch.where(tied[:, None] > 0, tie, shirt)
-    shirt = torch.where(((x < 0.15) & (y > 16))[:, None] & (tied[:, None] == 0), shirt * 0.8, shirt)
+    shirt = shirt * (1 - 0.25 * torch.exp(-((x / 0.15) ** 2)) * (y > 16))[:, None]
+    shirt = shirt + (tie - shirt) * tied
     lapel = 2.6 + 2.2 * smooth(16, 21, y) - 3.5 * smooth(22, 34, y)
     edge = torch.exp(-(((inside - lapel) / 0.25) ** 2)) + torch.exp(-((inside / 0.3) ** 2))
     jacket = jacket * (1 - 0.45 * edge.clamp(max=1) * ahead)[:, None]
     jacket = jacket * (1 + 0.12 * ((inside > 0) & (inside < lapel) & ahead))[:, None]
-    return torch.where(((inside < 0) & ahead)[:, None], shirt, jacket)
+    share = (smooth(0.2, -0.2, inside) * ahead)[:, None]
+    return jacket + (shirt - jacket) * share

@@ -15,7 +15,7 @@ from trainer.data.synthetic.seeds import rng
 KINDS = ("crew", "v-neck", "shirt", "hoodie", "turtleneck", "suit", "scoop", "off-shoulder")
 SHARES = ((18, 12, 12, 9, 9, 8, 22, 6), (30, 10, 21, 15, 6, 15, 3, 0))  # percent, of women and men
 PATTERNS = ("plain", "stripes across", "stripes along", "checks", "knit", "denim", "print")
-CUFFS = frozenset((0, 2, 3, 4, 5))  # kinds with a collar of their own
+CUFFS = frozenset((2, 3, 4, 5))  # kinds with a collar of their own
 COLUMNS = 29  # of the chest's and the neck's rows, the last again the first
 COLLAR_ROWS = 5
 CHEST = 0.76  # share of the rectangle's height; the collar is below
@@ -173,11 +173,6 @@ def _collar(clothes: Clothes, turn: Tensor) -> Tensor:
 
     flat, top = torch.zeros_like(front)[None], high[:, 0]
     shapes = {
-        0: rows(
-            [flat + 16.6 + 0.9 * ahead, flat + 15.5 + 0.9 * ahead, flat + 15.3 + 0.9 * ahead,
-             flat + 15.9 + 0.9 * ahead, flat + 17.3 + 1.2 * ahead],
-            [flat + 0.2, flat + 0.3, flat + 0.6, flat + 0.95, flat + 1.3],
-        ),
         2: rows(
             [flat + 16.5, flat + 13.6 - top + 1.6 * ahead, flat + 13.4 - top + 1.6 * ahead,
              flat + 15.2 + 1.8 * ahead, flat + 16.8 + 3.4 * ahead],
@@ -194,7 +189,7 @@ def _collar(clothes: Clothes, turn: Tensor) -> Tensor:
             [flat + 0.25, flat + 0.35, flat + 0.6, flat + 0.75, flat + 1.0],
         ),
     }  # fmt: skip
-    found = shapes[0]
+    found = shapes[2]
     for kind, points in shapes.items():
         own = (clothes.kind == kind) | (
             (clothes.kind == 5) if kind == 2 else torch.zeros_like(clothes.kind) > 0

@@ -21,7 +21,7 @@ from trainer.data.synthetic.scalp import DEGREE, Hairline, angles, direction, ra
 # Azimuths of the columns: closer where hair begins to hang and about the ears.
 SIDE = (0, 11, 22, 32, 41, 48, 54, 60, 66, 72, 78, 84, 90, 98, 106, 113, 120, 129, 140, 153, 166)
 ROWS = 16
-LAYERS = ((0.78, 0.0), (1.0, 0.12))  # of the thickness, and cm more: the dense one, the loose one
+LAYERS = (0.35, -0.08)  # cm by which they lie lower than the hair is thick: the dense one, the loose one
 TAIL_ROWS, TAIL_COLUMNS = 9, 9
 CROWN = (0.0, 72.0)  # azimuth from behind and elevation of the whorl
 TURNS = 8  # how often the strands' texture is laid around the head, there and back
@@ -73,12 +73,9 @@ def hair_shown(hair: Hair) -> Tensor:
         shell &= hair.style != style
     left, right = columns()[:-1].to(device), columns()[1:].to(device)
     # Where strands are combed apart the forehead is bare.
-    apart = (
-        (hair.shape.sweep > 0.02)[:, None]
-        & (left <= hair.shape.part[:, None])
-        & (right > hair.shape.part[:, None])
-    )
-    quads = (shell[:, None] & ~apart).repeat(1, ROWS - 1)  # B×rows·columns
+    apart = (hair.shape.sweep > 0.02)[:, None] & (left <= hair.shape.part[:, None]) & (right > hair.shape.part[:, None])
+    bald = (hair.shape.ring > 0.01)[:, None] & (left.abs().minimum(right.abs()) < 72)  # nor before a bare top
+    quads = (shell[:, None] & ~apart & ~bald).repeat(1, ROWS - 1)  # B×rows·columns
     tail = (hair.shape.tail > 0.5)[:, None].expand(-1, 2 * (TAIL_ROWS - 1) * (TAIL_COLUMNS - 1))
     return torch.cat([quads] * (2 * len(LAYERS)) + [tail], 1)
 
@@ -108,7 +105,7 @@ class _Strands(NamedTuple):
 def _points(hair: Hair) -> Tensor:
     """B×V×3: both sheets and the tail."""
     strands = _strands(hair)
-    sheets = [_sheet(hair, strands, *layer).flatten(1, 2) for layer in LAYERS]
+    sheets = [_sheet(hair, strands, lower).flatten(1, 2) for lower in LAYERS]
     return torch.cat([*sheets, _tail(hair).flatten(1, 2)], 1)
 
 
@@ -134,14 +131,13 @@ def _strands(hair: Hair) -> _Strands:
     end = direction(ends, elevation)
 
     back = direction(torch.tensor(180.0 - CROWN[0], device=device), torch.tensor(CROWN[1], device=device))
-    front = direction(shape.part, 43 + 0.3 * shape.height)
+    front = parting_end(shape)
     share = shape.forward[:, None] * (0.5 + 0.5 * torch.cos(torch.deg2rad(azimuth - shape.part[:, None])))
     begin = back + share[..., None] * (front[:, None] - back)
     begin = torch.nn.functional.normalize(begin, dim=-1)
-    bare = smooth(0.0, 0.05, shape.ring)[:, None] * (
-        1 - smooth(58, 88, away)
-    )  # a bare top has no hair before it
-    begin = _between(begin, end, shape.ring[:, None] + (0.97 - shape.ring[:, None]) * bare)
+    # A bare top reaches down to the temples.
+    bare = smooth(0.0, 0.05, shape.ring)[:, None] * (1 - smooth(66, 100, away))
+    begin = _between(begin, end, shape.ring[:, None] + (0.8 - shape.ring[:, None]) * bare)
     fall = shape.fall[:, None] + uneven * 3 * hang
     rough = torch.nn.functional.interpolate(
         hair.grain[:, 1:2, :12, :24], (ROWS, len(azimuth)), mode="bilinear", align_corners=True
@@ -152,6 +148,11 @@ def _strands(hair: Hair) -> _Strands:
     return _Strands(begin, end, hang, over, fall, tuft)
 
 
+def parting_end(shape: Shape) -> Tensor:
+    """The direction of the parting's end over the forehead: B×3."""
+    return direction(shape.part, 43 - 11 * shape.sweep + 0.5 * shape.height)
+
+
 def _between(a: Tensor, b: Tensor, share: Tensor) -> Tensor:
     """On the great circle from a to b (…×3, unit): …×3. share: …"""
     angle = torch.acos((a * b).sum(-1).clamp(-0.99999, 0.99999))
@@ -159,7 +160,7 @@ def _between(a: Tensor, b: Tensor, share: Tensor) -> Tensor:
     return torch.nn.functional.normalize(near[..., None] * a + far[..., None] * b, dim=-1)
 
 
-def _sheet(hair: Hair, strands: _Strands, scale: float, extra: float) -> Tensor:
+def _sheet(hair: Hair, strands: _Strands, lower: float) -> Tensor:
     """One layer: B×R×C×3."""
     shape, device = hair.shape, hair.colour.device
     centre = torch.tensor(SKULL_CENTRE, dtype=torch.float32, device=device)
@@ -185,7 +186,7 @@ def _sheet(hair: Hair, strands: _Strands, scale: float, extra: float) -> Tensor:
     edge = edge + (1 - edge) * torch.maximum(strands.hang, 0.55 * strands.over)[:, None]
     bare = column(shape.ring) > 0
     edge = edge * torch.where(bare, smooth(-0.01, 2.0, at), torch.ones_like(at))
-    thick = 0.05 + (scale * thick + extra) * edge
+    thick = 0.05 + torch.maximum(thick - lower, 0.6 * thick) * edge
     points = centre + ray * (radius(ray) + thick)[..., None]
     return _hung(hair, strands, points, (at - scalp[:, None]).clamp(min=0), azimuth)
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from trainer.data.synthetic.grain import curls, grain_at
 from trainer.data.synthetic.hair import Hair
-from trainer.data.synthetic.hair_shell import CROWN
+from trainer.data.synthetic.hair_shell import CROWN, parting_end
 from trainer.data.synthetic.parts import HAIR, HEAD, column, smooth, texels, window
 from trainer.data.synthetic.scalp import DEGREE, RADIUS, Hairline, direction, directions
 
@@ -34,7 +34,7 @@ def _strands(hair: Hair, v: Tensor, u: Tensor, *, loose: bool) -> tuple[Tensor, 
     # Waves shift neighbours alike, curls each lock its own way.
     lock = grain_at(grain[:, 0], v * 3, u * 9 + 7)
     bend = torch.sin(2 * np.pi * (v * 5 + 1.2 * lock))
-    coil, inside = curls(grain[:, 1], v * 26 + 2 * lock, u * 9 + offset * 20)
+    coil, inside = _coils(shape.curl, grain[:, 1], v * 26 + 2 * lock, u * 9 + offset * 20)
     slide = wave * (0.045 * bend) + 0.03 * (lock - 0.5)
     along = u + slide + offset
     fine = grain_at(grain[:, 2], v * 2.2, along * 61)
@@ -62,6 +62,15 @@ def _strands(hair: Hair, v: Tensor, u: Tensor, *, loose: bool) -> tuple[Tensor, 
         ragged = column(shape.ragged)
         cover = begin * smooth(0.0, 0.05, 0.99 - ragged * (0.16 * thick**1.5 + 0.07 * middle) - v)
     return colour, cover.clamp(0, 1)
+
+
+def _coils(curl: Tensor, table: Tensor, v: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+    """`curls` for those whose hair has any: they take longer to paint than all the rest."""
+    curly = curl > 0.3
+    coil, inside = torch.zeros_like(v), torch.full_like(v, 0.5)
+    if curly.any():
+        coil[curly], inside[curly] = curls(table[curly], v[curly], u[curly])
+    return coil, inside
 
 
 def paint_scalp(hair: Hair, atlas: Tensor) -> None:
@@ -101,7 +110,7 @@ def paint_scalp(hair: Hair, atlas: Tensor) -> None:
 def _parting(hair: Hair, ray: Tensor, back: Tensor, noise: Tensor) -> Tensor:
     """How much of the parting's bare line a texel shows: B×h×w."""
     shape = hair.shape
-    front = direction(shape.part, 43 + 0.3 * shape.height)  # B×3
+    front = parting_end(shape)
     across = torch.nn.functional.normalize(torch.linalg.cross(back.expand_as(front), front), dim=1)
     away = torch.einsum("hwc,bc->bhw", ray, across).abs() * RADIUS
     ahead = torch.nn.functional.normalize(front - back * (front @ back)[:, None], dim=1)
