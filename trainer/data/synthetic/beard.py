@@ -174,7 +174,11 @@ def _zones(beard: Beard, y: Tensor, turn: Tensor) -> Tensor:
     """
     wide = y.ndim - 1
     lip = 3.1 + 0.8 * smooth(0, 24, turn)  # the upper lip's edge
-    moustache = smooth(-0.15, 0.4, y - 1.55 - 1.3 * (turn / 26) ** 2) * (1 - smooth(lip - 0.05, lip + 0.2, y)) * (1 - smooth(22, 32, turn))
+    moustache = (
+        smooth(-0.15, 0.4, y - 1.55 - 1.3 * (turn / 26) ** 2)
+        * (1 - smooth(lip - 0.05, lip + 0.2, y))
+        * (1 - smooth(22, 32, turn))
+    )
     # From the corners of the mouth down, and the chin; little at either side of the tuft under the lip.
     corner = torch.exp(-(((turn - 27) / 6) ** 2)) * smooth(2.6, 3.4, y)
     bare = torch.exp(-(((turn - 13) / 7.5) ** 2) - ((y - 5.35) / 0.6) ** 2)
@@ -220,31 +224,42 @@ def paint_beard(hair: "Hair", atlas: Tensor) -> None:
         half = target[..., layer * width : (layer + 1) * width]
         half[:, :3] = colour.clamp(0.002, 0.95)
         share = 0.62 if layer else 1.05
-        cover = smooth(0.0, 0.4, full * share + 0.25 - (1.25 if layer else 0.9) * (1 - thick) * (1.15 - 0.45 * full))
+        cover = smooth(
+            0.0, 0.4, full * share + 0.25 - (1.25 if layer else 0.9) * (1 - thick) * (1.15 - 0.45 * full)
+        )
         cover = cover * smooth(0.03, 0.2, full)
         half[:, 3] = torch.where(under, cover * (0.4 if layer else 1.0), cover)
 
 
 def paint_beard_roots(hair: "Hair", atlas: Tensor) -> None:
     """Blend the beard's roots into the rectangle HEAD of B×4×A×A, under its shells."""
-    beard = hair.beard
+    grown = hair.beard.there.nonzero()[:, :, None]  # M×1×1: only those who have one
+    beard = Beard(*(value[grown[:, 0, 0]] for value in hair.beard))
     target = window(atlas, HEAD)
-    y, turn = (one.to(atlas.device) for one in _face(target.shape[-1]))
-    grain = hair.grain.to(atlas.device)
-    count = len(beard.length)
-    v, u = y.expand(count, -1, -1), turn.expand(count, -1, -1)
-    fine = grain_at(grain[:, 1], v * 2.5, u * 1.6)
-    zones = _zones(beard, v, u.abs())
+    down, right, y, turn = (one.to(atlas.device) for one in _lower_face(target.shape[-1]))
+    count = len(grown)
+    fine = grain_at(
+        hair.grain[grown[:, 0, 0], 1].to(atlas.device),
+        (y * 2.5).expand(count, 1, -1),
+        (turn * 1.6).expand(count, 1, -1),
+    )
+    zones = _zones(beard, y.expand(count, 1, -1), turn.abs().expand(count, 1, -1))
     cover = 0.85 * smooth(0.05, 0.9, zones * (0.5 + 0.5 * column(beard.density)) + 0.5 * (fine - 0.5) * zones)
-    cover = cover * ((y < 9.2) * (1 - smooth(102, 112, turn.abs())))[None] * column(beard.there)
-    shade = hair.colour[..., None, None] * torch.exp(0.8 * (fine - 0.6))[:, None]
-    skin = target[:, :3]
-    target[:, :3] = skin + (shade.clamp(0.002, 0.9) - skin) * cover[:, None]
-    target[:, 3] = target[:, 3] * (1 - 0.6 * cover)
+    cover = cover * (1 - smooth(102, 112, turn.abs()))
+    shade = hair.colour[grown[:, 0, 0], :, None] * torch.exp(0.8 * (fine - 0.6))
+    channels = torch.arange(4, device=atlas.device)[:, None]
+    skin = target[grown, channels, down, right]  # M×4×N
+    painted = skin[:, :3] + (shade.clamp(0.002, 0.9) - skin[:, :3]) * cover
+    target[grown, channels, down, right] = torch.cat((painted, skin[:, 3:] * (1 - 0.6 * cover)), 1)
 
 
 @cache
-def _face(size: int) -> tuple[Tensor, Tensor]:
-    """Of HEAD's texels: y, and the angle about the beard's axis, degrees; y is high where there is no face."""
+def _lower_face(size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The N texels of HEAD where a beard may grow: rows and columns (N each), y and the angle about the beard's axis
+    in degrees (1×N)."""
     points = face_points(size)
-    return points[..., 1], torch.rad2deg(torch.atan2(points[..., 0], AXIS - points[..., 2]))
+    turn = torch.rad2deg(torch.atan2(points[..., 0], AXIS - points[..., 2]))
+    v, u = texels(size, size, points.device)
+    there = (points[..., 1] > TOP) & (points[..., 1] < 9.2) & (turn.abs() < 112)
+    down, right = (there & (torch.hypot(u - 0.5, v - 0.5) < 0.495)).nonzero().unbind(1)
+    return down, right, points[down, right, 1][None], turn[down, right][None]

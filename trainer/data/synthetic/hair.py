@@ -43,7 +43,7 @@ RANGES: dict[str, dict[str, tuple[float, float]]] = {
     },
     "long straight": {
         "top": (0.8, 1.6), "sides": (0.8, 1.5), "drop": (48, 116), "fall": (14, 34), "front": (-1, 2),
-        "forward": (0.92, 1), "dip": (0.4, 0.9), "fringe": (-2, 1), "sweep": (0.5, 1),
+        "forward": (0.92, 1), "dip": (0.4, 0.9), "fringe": (-2, 1), "sweep": (0.6, 1),
     },
     "long wavy": {
         "top": (1.1, 2.2), "sides": (1.1, 2), "drop": (48, 70), "fall": (12, 32), "front": (-1, 2),
@@ -51,7 +51,7 @@ RANGES: dict[str, dict[str, tuple[float, float]]] = {
     },
     "long curly": {
         "top": (1.8, 3.5), "sides": (1.8, 3), "drop": (48, 66), "fall": (8, 24), "front": (-1, 2),
-        "forward": (0.92, 1), "dip": (0.1, 0.5), "curl": (0.6, 1), "sweep": (0.4, 1), "flare": (1.2, 3), "tuft": (0.15, 0.28),
+        "forward": (0.92, 1), "dip": (0.1, 0.5), "curl": (0.6, 1), "sweep": (0.6, 1), "flare": (1.2, 3), "tuft": (0.15, 0.28),
     },
     "fringe": {"top": (1.2, 2.2), "sides": (0.8, 1.4), "fringe": (1, 1), "drop": (50, 200), "fall": (1, 12)},
     "bun": {"ragged": (0.15, 0.3), "top": (0.4, 0.8), "sides": (0.35, 0.6), "tail": (1, 1), "tail_height": (15, 75)},
@@ -141,6 +141,8 @@ def _draw(random: np.random.Generator, sex: float) -> tuple[object, ...]:
     style = int(random.choice(len(STYLES), p=shares / shares.sum()))
     ranges = USUAL | RANGES[STYLES[style]]
     values = {name: random.uniform(*ranges[name]) for name in Shape._fields}
+    if values["fringe"] > 0:
+        values["fringe"] = 0.7 + 0.3 * values["fringe"]
     values["sweep"] *= values["fringe"] <= 0  # what hangs over the forehead isn't combed aside
     if random.random() < 0.5:  # partings are left and right
         values["part"] = -values["part"]

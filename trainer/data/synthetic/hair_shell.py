@@ -73,8 +73,12 @@ def hair_shown(hair: Hair) -> Tensor:
         shell &= hair.style != style
     left, right = columns()[:-1].to(device), columns()[1:].to(device)
     # Where strands are combed apart the forehead is bare.
-    apart = (hair.shape.sweep > 0.02)[:, None] & (left <= hair.shape.part[:, None]) & (right > hair.shape.part[:, None])
-    bald = (hair.shape.ring > 0.01)[:, None] & (left.abs().minimum(right.abs()) < 72)  # nor before a bare top
+    apart = (
+        (hair.shape.sweep > 0.02)[:, None]
+        & (left <= hair.shape.part[:, None])
+        & (right > hair.shape.part[:, None])
+    )
+    bald = (hair.shape.ring > 0.01)[:, None] & (left.abs().minimum(right.abs()) < 62)  # nor before a bare top
     quads = (shell[:, None] & ~apart & ~bald).repeat(1, ROWS - 1)  # B×rows·columns
     tail = (hair.shape.tail > 0.5)[:, None].expand(-1, 2 * (TAIL_ROWS - 1) * (TAIL_COLUMNS - 1))
     return torch.cat([quads] * (2 * len(LAYERS)) + [tail], 1)
@@ -136,8 +140,8 @@ def _strands(hair: Hair) -> _Strands:
     begin = back + share[..., None] * (front[:, None] - back)
     begin = torch.nn.functional.normalize(begin, dim=-1)
     # A bare top reaches down to the temples.
-    bare = smooth(0.0, 0.05, shape.ring)[:, None] * (1 - smooth(66, 100, away))
-    begin = _between(begin, end, shape.ring[:, None] + (0.8 - shape.ring[:, None]) * bare)
+    bare = smooth(0.0, 0.05, shape.ring)[:, None] * (1 - smooth(72, 105, away))
+    begin = _between(begin, end, shape.ring[:, None] + (0.96 - shape.ring[:, None]) * bare)
     fall = shape.fall[:, None] + uneven * 3 * hang
     rough = torch.nn.functional.interpolate(
         hair.grain[:, 1:2, :12, :24], (ROWS, len(azimuth)), mode="bilinear", align_corners=True
@@ -150,7 +154,7 @@ def _strands(hair: Hair) -> _Strands:
 
 def parting_end(shape: Shape) -> Tensor:
     """The direction of the parting's end over the forehead: B×3."""
-    return direction(shape.part, 43 - 11 * shape.sweep + 0.5 * shape.height)
+    return direction(shape.part, 43 - 13 * smooth(0.0, 0.3, shape.sweep) + 0.7 * shape.height)
 
 
 def _between(a: Tensor, b: Tensor, share: Tensor) -> Tensor:

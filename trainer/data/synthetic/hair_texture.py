@@ -8,7 +8,7 @@ from trainer.data.synthetic.grain import curls, grain_at
 from trainer.data.synthetic.hair import Hair
 from trainer.data.synthetic.hair_shell import CROWN, parting_end
 from trainer.data.synthetic.parts import HAIR, HEAD, column, smooth, texels, window
-from trainer.data.synthetic.scalp import DEGREE, RADIUS, Hairline, direction, directions
+from trainer.data.synthetic.scalp import DEGREE, RADIUS, Hairline, direction, hairy
 
 
 def paint_hair(hair: Hair, atlas: Tensor) -> None:
@@ -34,12 +34,12 @@ def _strands(hair: Hair, v: Tensor, u: Tensor, *, loose: bool) -> tuple[Tensor, 
     # Waves shift neighbours alike, curls each lock its own way.
     lock = grain_at(grain[:, 0], v * 3, u * 9 + 7)
     bend = torch.sin(2 * np.pi * (v * 5 + 1.2 * lock))
-    coil, inside = _coils(shape.curl, grain[:, 1], v * 26 + 2 * lock, u * 9 + offset * 20)
+    coarse = grain_at(grain[:, 4], v * 3, (u + offset) * 7)
+    coil, inside = _coils(shape.curl, grain[:, 1], v * 23 + 5 * lock, u * 7 + offset * 20 + 2 * coarse)
     slide = wave * (0.045 * bend) + 0.03 * (lock - 0.5)
     along = u + slide + offset
     fine = grain_at(grain[:, 2], v * 2.2, along * 61)
     middle = grain_at(grain[:, 3], v * 1.6 + 9, along * 25)
-    coarse = grain_at(grain[:, 4], v * 3, along * 7)
     light = 0.9 * (fine - 0.5) + 0.7 * (middle - 0.5) + 0.45 * (coarse - 0.5)
     light = light * (1 - 0.6 * curl) + 0.3 * wave * bend + curl * (0.4 * coil + 1.1 * inside - 0.7)
     # Roots lie in the shade of their neighbours; a soft sheen where the head turns towards the light.
@@ -79,12 +79,11 @@ def paint_scalp(hair: Hair, atlas: Tensor) -> None:
     Its fourth channel, how much the skin shines, becomes less under hair.
     """
     target = window(atlas, HEAD)
-    size = target.shape[-1]
-    azimuth, elevation = (one.to(atlas.device) for one in directions(size))
+    down, right, azimuth, elevation = (one.to(atlas.device) for one in hairy(target.shape[-1]))
     shape, grain = hair.shape, hair.grain.to(atlas.device)
     count = len(grain)
     line = Hairline(shape.height, shape.recede, shape.peak).elevation(azimuth[None], painted=True)
-    depth = (elevation - line) * DEGREE  # cm inside the hairline, B×h×w
+    depth = (elevation - line) * DEGREE  # cm inside the hairline, B×1×N
     # Strands point to the crown: their noise is drawn out along the elevation.
     v, u = elevation.expand(count, -1, -1), azimuth.expand(count, -1, -1)
     long = grain_at(grain[:, 0], v * 0.16, u * 1.7)
@@ -100,15 +99,15 @@ def paint_scalp(hair: Hair, atlas: Tensor) -> None:
     cover = cover * (1 - 0.93 * bare * (1 - smooth(-12, 12, top - edge)))
     cover = cover * (1 - _parting(hair, ray, back, long))
     cover = cover * (0.8 + 0.4 * dots)
-    cover = torch.nan_to_num(cover, 0.0).clamp(0, 1)[:, None]
-    shade = hair.colour[..., None, None] * torch.exp(0.8 * (long - 0.6))[:, None]
-    skin = target[:, :3]
-    target[:, :3] = skin + (torch.nan_to_num(shade, 0.0).clamp(0, 0.9) - skin) * 0.94 * cover
-    target[:, 3:] = target[:, 3:] * (1 - 0.7 * cover)
+    cover = cover.clamp(0, 1)
+    shade = (hair.colour[..., None] * torch.exp(0.8 * (long - 0.6))).clamp(0, 0.9)
+    skin = target[:, :, down, right]  # B×4×N
+    painted = skin[:, :3] + (shade - skin[:, :3]) * 0.94 * cover
+    target[:, :, down, right] = torch.cat((painted, skin[:, 3:] * (1 - 0.7 * cover)), 1)
 
 
 def _parting(hair: Hair, ray: Tensor, back: Tensor, noise: Tensor) -> Tensor:
-    """How much of the parting's bare line a texel shows: B×h×w."""
+    """How much of the parting's bare line a texel shows: B×1×N. ray: 1×N×3; noise: B×1×N."""
     shape = hair.shape
     front = parting_end(shape)
     across = torch.nn.functional.normalize(torch.linalg.cross(back.expand_as(front), front), dim=1)

@@ -41,7 +41,7 @@ class Hairline:
 
     def elevation(self, azimuth: Tensor, *, painted: bool) -> Tensor:
         """Degrees, B×…, for azimuths B×… or 1×… (degrees, either side)."""
-        away = azimuth.abs().nan_to_num()
+        away = azimuth.abs()
         table = _hairline(painted).to(away.device)
         low = away.floor().clamp(0, 179)
         at = low.long()
@@ -118,14 +118,17 @@ def _radii(points: Array) -> Array:
 
 
 @cache
-def directions(size: int) -> tuple[Tensor, Tensor]:
-    """Of the texels of the rectangle HEAD, `size` on a side: azimuth and elevation (size×size each, degrees) of the
-    skin that they show; NaN in the corners, where ears, neck and chest are."""
+def hairy(size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The N texels of the rectangle HEAD, `size` on a side, where hair may grow: rows and columns (N int64 each),
+    azimuth and elevation (1×N, degrees) of the skin that they show."""
     rays = face_points(size) - torch.tensor(SKULL_CENTRE, dtype=torch.float32)
     azimuth, elevation = angles(torch.nn.functional.normalize(rays, dim=-1))
     v, u = texels(size, size, rays.device)
-    outside = torch.hypot(u - 0.5, v - 0.5) > 0.495
-    return azimuth.masked_fill(outside, torch.nan), elevation.masked_fill(outside, torch.nan)
+    # In the corners are ears, neck and chest.
+    inside = torch.hypot(u - 0.5, v - 0.5) < 0.495
+    lowest = _hairline(True)[azimuth.abs().round().long()] - 16
+    down, right = (inside & (elevation > lowest)).nonzero().unbind(1)
+    return down, right, azimuth[down, right][None], elevation[down, right][None]
 
 
 @cache
