@@ -168,7 +168,8 @@ def beard_shown(beard: Beard) -> Tensor:
 
 
 def _zones(beard: Beard, y: Tensor, turn: Tensor) -> Tensor:
-    """How densely hair grows at a height of the mean face and an angle about its axis (degrees, ≥ 0): B×…, [0, 1].
+    """How densely hair grows at a height of the mean face and an angle about its axis (degrees, ≥ 0):
+    B×…, [0, 1].
 
     y, turn: B×… or 1×…
     """
@@ -255,8 +256,8 @@ def paint_beard_roots(hair: "Hair", atlas: Tensor) -> None:
 
 @cache
 def _lower_face(size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The N texels of HEAD where a beard may grow: rows and columns (N each), y and the angle about the beard's axis
-    in degrees (1×N)."""
+    """The N texels of HEAD where a beard may grow: rows and columns (N each), y and the angle about the
+    beard's axis in degrees (1×N)."""
     points = face_points(size)
     turn = torch.rad2deg(torch.atan2(points[..., 0], AXIS - points[..., 2]))
     v, u = texels(size, size, points.device)

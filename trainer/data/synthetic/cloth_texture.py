@@ -49,12 +49,13 @@ def _cloth(clothes: Clothes, x: Tensor, y: Tensor) -> Tensor:
     blobs = torch.sin(wave * 0.7 * x + 5 * phase[:, 1] + torch.sin(wave * 0.5 * y)) + torch.sin(
         wave * 0.8 * y + 7 * phase[:, 2] + 1.5 * torch.sin(wave * 0.6 * x)
     )
+    none = torch.zeros_like(blobs)
     share = torch.stack(
-        torch.broadcast_tensors(
-            0 * stripe * along, stripe, along, 0.5 * (stripe + along), 0 * stripe * along, 0 * stripe * along,
-            smooth(0.5, 0.9, blobs),
-        )
-    )  # fmt: skip
+        [
+            value + none
+            for value in (none, stripe, along, 0.5 * (stripe + along), none, none, smooth(0.5, 0.9, blobs))
+        ]
+    )
     kinds = clothes.pattern[None, :, None, None].expand(1, -1, *share.shape[2:])
     share = share.gather(0, kinds)[0][:, None]
     colour = clothes.colour[..., None, None] * (1 - share) + clothes.second[..., None, None] * share

@@ -64,24 +64,20 @@ def draw_clothes(seed: int, indices: Tensor, sex: Tensor) -> Clothes:
             ]
             + random.random(4).tolist()
         )
-    colour, second, third = torch.tensor(np.array(colours), dtype=torch.float32).clamp(0.008, 0.9).unbind(1)
+    dyes = torch.tensor(np.array(colours), dtype=torch.float32).clamp(0.008, 0.9)
     values = torch.tensor(numbers, dtype=torch.float32)
+    low, loose, high = values[:, 1:4].unbind(1)
     return Clothes(
-        torch.tensor(kinds),
-        torch.tensor(patterns),
-        colour,
-        second,
-        third,
-        *values[:, :4].unbind(1),
-        values[:, 4:],
-    )
+        torch.tensor(kinds), torch.tensor(patterns), dyes[:, 0], dyes[:, 1], dyes[:, 2], values[:, 0],
+        low, loose, high, values[:, 4:],
+    )  # fmt: skip
 
 
 def _colour(random: np.random.Generator) -> Array:
     """Linear reflectance: greys from black to white, or a hue of any strength."""
     light = random.uniform(0.1, 0.95) ** 2.2
     if random.random() < 0.4:
-        return light * np.exp(random.normal(0, 0.05, 3))
+        return np.asarray(light * np.exp(random.normal(0, 0.05, 3)))
     vivid = random.random(3)
     vivid = vivid / vivid.max()
     return np.asarray(light * vivid ** random.uniform(0.3, 2.5))
@@ -217,8 +213,8 @@ def _about_neck(y: Tensor, away: Tensor) -> Tensor:
 
 @cache
 def places(height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Of the texels of the chest's part of CLOTH: the point of the chest that they show, height×width×3, and its
-    angle from straight ahead, width."""
+    """Of the texels of the chest's part of CLOTH: the point of the chest that they show, height×width×3,
+    and its angle from straight ahead, width."""
     share = (np.arange(width) + 0.5) / width * 2 - 1
     angle = np.sign(share) * np.abs(share) ** (1 / NARROW) * np.pi
     rows = np.linspace(0, len(torso()) - 1, height)
@@ -237,17 +233,16 @@ def neckline(clothes: Clothes, points: Tensor) -> Tensor:
     x, y = points[..., 0].abs(), points[..., 1]
     ahead = smooth(4.0, -1.0, points[..., 2]) * (1 - smooth(4, 11, x))
     low = column(clothes.low)
-    lines = torch.stack(
-        torch.broadcast_tensors(
-            15.2 + 1.6 * ahead + 0.9 * low * ahead,  # crew
-            15.4 + (4.0 + 5 * low) * ahead * (1 - x / 7.5).clamp(min=0),  # v-neck
-            15.2 + (1.8 + 5 * low) * ahead * (1 - x / 4.5).clamp(min=0),  # shirt
-            15.6 + 1.5 * ahead + 0 * low,  # hoodie
-            14.0 + 0 * ahead + 0 * low,  # turtleneck
-            15.0 + 0 * ahead + 0 * low,  # suit
-            15.6 + (3.5 + 4 * low) * ahead * (1 - (x / 9.5) ** 2).clamp(min=0) ** 0.5,  # scoop
-            21.5 + 2.0 * low + 0 * ahead,  # off-shoulder
-        )
+    line = (
+        15.2 + 1.6 * ahead + 0.9 * low * ahead,  # crew
+        15.4 + (4.0 + 5 * low) * ahead * (1 - x / 7.5).clamp(min=0),  # v-neck
+        15.2 + (1.8 + 5 * low) * ahead * (1 - x / 4.5).clamp(min=0),  # shirt
+        15.6 + 1.5 * ahead,  # hoodie
+        14.0 * torch.ones_like(ahead),  # turtleneck
+        15.0 * torch.ones_like(ahead),  # suit
+        15.6 + (3.5 + 4 * low) * ahead * (1 - (x / 9.5) ** 2).clamp(min=0) ** 0.5,  # scoop
+        21.5 + 2.0 * low,  # off-shoulder
     )
+    lines = torch.stack([value.expand(len(clothes.kind), *y.shape) for value in line])
     index = clothes.kind[None, :, None, None].expand(1, -1, *y.shape)
     return y - lines.gather(0, index)[0]

@@ -7,14 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainer.data.synthetic.mesh import Indices, Mesh
+from trainer.data.synthetic.mesh import Array, Indices, Mesh
 from trainer.data.synthetic.parts import GLASSES, Part, column, part, placed, sheet, smooth, texels, window
 from trainer.data.synthetic.seeds import rng
 
 WORN = 0.3  # share of people
 STYLES = ("round", "square", "aviator", "cat-eye", "rimless", "half")
-# Of each style: lens width and height (cm, ranges), the superellipse's exponent, how far its upper outer corner is
-# raised and its lower outer corner drawn down (shares of the height).
+# Of each style: lens width and height (cm, ranges), the superellipse's exponent, how far its upper outer
+# corner is raised and its lower outer corner drawn down (shares of the height).
 FORMS = {
     "round": ((4.3, 4.9), (4.0, 4.7), (2.0, 2.2), 0.0, 0.0),
     "square": ((4.7, 5.5), (3.4, 4.3), (3.0, 6.0), 0.0, 0.0),
@@ -92,7 +92,7 @@ def _draw(random: np.random.Generator) -> tuple[object, ...]:
 def glasses_parts() -> tuple[Part, ...]:
     """Two rims, two lenses, bridge and temples."""
     points = _points(_plain())[0].double().numpy()
-    pieces: list[tuple[int, Indices, np.ndarray, bool]] = []
+    pieces: list[tuple[int, Indices, Array, bool]] = []
     tube = _uv(SPOKES + 1, AROUND + 1)
     for right in (True, False):
         pieces.append(
@@ -115,9 +115,9 @@ def glasses_parts() -> tuple[Part, ...]:
     return tuple(found)
 
 
-def _uv(rows: int, columns: int) -> np.ndarray:
+def _uv(rows: int, columns: int) -> Array:
     v, u = np.meshgrid(np.linspace(0.02, FRAME, columns), np.linspace(0.02, 0.98, rows))
-    return np.stack([u, v], -1).reshape(-1, 2)
+    return np.asarray(np.stack([u, v], -1).reshape(-1, 2))
 
 
 def glasses_displacement(glasses: Glasses) -> Tensor:
@@ -169,8 +169,8 @@ def _points(glasses: Glasses) -> Tensor:
 
 
 def _outline(glasses: Glasses, turn: Tensor, shrink: float = 1.0) -> Tensor:
-    """The lens's edge, from above clockwise as its wearer's left lens shows: B×S×2, cm about the lens's middle; x
-    away from the nose, y down."""
+    """The lens's edge, from above clockwise as its wearer's left lens shows: B×S×2, cm about the lens's
+    middle; x away from the nose, y down."""
     power = 2 / column(glasses.exponent, 1)
     sine, cosine = torch.sin(turn)[None], torch.cos(turn)[None]
     x = sine.sign() * sine.abs() ** power * column(glasses.width, 1) / 2
@@ -225,7 +225,8 @@ def _temple(glasses: Glasses, hinge: Tensor, about: Tensor, side: float) -> Tens
 
 
 def paint_glasses(glasses: Glasses, atlas: Tensor) -> None:
-    """Write the rectangle GLASSES of B×4×A×A: the frame's colour above, the lenses below with their little cover."""
+    """Write the rectangle GLASSES of B×4×A×A: the frame's colour above, the lenses below with their
+    little cover."""
     target = window(atlas, GLASSES)
     height, width = target.shape[2:]
     v, u = texels(height, width, atlas.device)

@@ -18,8 +18,8 @@ def grain_at(table: Tensor, v: Tensor, u: Tensor) -> Tensor:
 
 
 def curls(table: Tensor, v: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-    """Coils, about one in each step of a table, that overlap: their light about 0 and how near the next coil's edge
-    a place is ([0, 1], 1 in a coil's middle). Tables and places as in `grain_at`; two B×h×w."""
+    """Coils, about one in each step of a table, that overlap: their light about 0 and how near the next
+    coil's edge a place is ([0, 1], 1 in a coil's middle). Tables and places as in `grain_at`; two B×h×w."""
     rows, columns = table.shape[1:]
     flat = table.flatten(1)
     nearest = torch.full_like(v, 9.0)

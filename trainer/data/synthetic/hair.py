@@ -10,8 +10,8 @@ from trainer.data.synthetic.beard import Beard, draw_beard
 from trainer.data.synthetic.seeds import rng
 
 STYLES = (
-    "bald", "buzz", "cropped", "side part", "quiff", "short curly", "afro", "bob", "long straight", "long wavy",
-    "long curly", "fringe", "bun", "ponytail", "thinning",
+    "bald", "buzz", "cropped", "side part", "quiff", "short curly", "afro", "bob", "long straight",
+    "long wavy", "long curly", "fringe", "bun", "ponytail", "thinning",
 )  # fmt: skip
 # How often, in percent, of women and of men.
 SHARES = np.array(
@@ -24,19 +24,30 @@ NONE = frozenset((0, 1))  # styles without a shell
 
 # Between which values a number of `Shape` is drawn: for all styles, and where a style has its own.
 USUAL: dict[str, tuple[float, float]] = {
-    "top": (0.8, 1.6), "sides": (0.5, 1.0), "drop": (200, 200), "fall": (0, 0), "front": (0, 0), "fringe": (0, 0),
-    "part": (-30, 30), "forward": (0, 0.2), "ring": (0, 0), "lift": (0, 0), "dip": (0, 0.1), "flare": (0, 0.3),
-    "tuft": (0.05, 0.1), "height": (-2, 3), "recede": (0, 3), "peak": (0, 2), "roots": (0.9, 1), "curl": (0, 0.15),
-    "wave": (0, 0.3), "ragged": (0.6, 1), "sweep": (0, 0), "tail": (0, 0), "tail_height": (0, 0),
+    "top": (0.8, 1.6), "sides": (0.5, 1.0), "drop": (200, 200), "fall": (0, 0), "front": (0, 0),
+    "fringe": (0, 0), "part": (-30, 30), "forward": (0, 0.2), "ring": (0, 0), "lift": (0, 0),
+    "dip": (0, 0.1), "flare": (0, 0.3), "tuft": (0.05, 0.1), "height": (-2, 3), "recede": (0, 3),
+    "peak": (0, 2), "roots": (0.9, 1), "curl": (0, 0.15), "wave": (0, 0.3), "ragged": (0.6, 1),
+    "sweep": (0, 0), "tail": (0, 0), "tail_height": (0, 0),
 }  # fmt: skip
 RANGES: dict[str, dict[str, tuple[float, float]]] = {
     "bald": {"roots": (0, 0.25), "recede": (0, 14), "height": (0, 10)},
     "buzz": {"roots": (0.55, 0.95), "recede": (0, 9)},
     "cropped": {"top": (0.7, 1.7), "sides": (0.25, 0.7), "recede": (0, 7)},
-    "side part": {"top": (1.3, 2.6), "sides": (0.5, 1.2), "forward": (0.75, 1), "part": (24, 42), "dip": (0.5, 0.9)},
-    "quiff": {"ragged": (0.25, 0.5), "top": (1.6, 2.8), "sides": (0.3, 0.8), "lift": (1, 2.6), "recede": (0, 5)},
-    "short curly": {"ragged": (0.1, 0.3), "top": (1.8, 3.4), "sides": (0.9, 1.8), "curl": (0.6, 1), "tuft": (0.12, 0.25)},
-    "afro": {"ragged": (0.05, 0.15), "top": (3.5, 7.5), "sides": (3, 6.5), "curl": (0.9, 1), "tuft": (0.08, 0.16), "peak": (0, 0)},
+    "side part": {
+        "top": (1.3, 2.6), "sides": (0.5, 1.2), "forward": (0.75, 1), "part": (24, 42), "dip": (0.5, 0.9),
+    },
+    "quiff": {
+        "ragged": (0.25, 0.5), "top": (1.6, 2.8), "sides": (0.3, 0.8), "lift": (1, 2.6), "recede": (0, 5),
+    },
+    "short curly": {
+        "ragged": (0.1, 0.3), "top": (1.8, 3.4), "sides": (0.9, 1.8), "curl": (0.6, 1),
+        "tuft": (0.12, 0.25),
+    },
+    "afro": {
+        "ragged": (0.05, 0.15), "top": (3.5, 7.5), "sides": (3, 6.5), "curl": (0.9, 1),
+        "tuft": (0.08, 0.16), "peak": (0, 0),
+    },
     "bob": {
         "top": (1.2, 2.2), "sides": (1.1, 1.8), "drop": (50, 64), "fall": (4, 10), "forward": (0.9, 1),
         "dip": (0.3, 0.8), "flare": (0, 0.9), "fringe": (-0.6, 1), "sweep": (0.6, 1),
@@ -47,21 +58,33 @@ RANGES: dict[str, dict[str, tuple[float, float]]] = {
     },
     "long wavy": {
         "top": (1.1, 2.2), "sides": (1.1, 2), "drop": (48, 70), "fall": (12, 32), "front": (-1, 2),
-        "forward": (0.92, 1), "dip": (0.3, 0.8), "wave": (0.6, 1), "sweep": (0.6, 1), "flare": (0.5, 1.6), "tuft": (0.12, 0.2),
+        "forward": (0.92, 1), "dip": (0.3, 0.8), "wave": (0.6, 1), "sweep": (0.6, 1), "flare": (0.5, 1.6),
+        "tuft": (0.12, 0.2),
     },
     "long curly": {
         "top": (1.8, 3.5), "sides": (1.8, 3), "drop": (48, 66), "fall": (8, 24), "front": (-1, 2),
-        "forward": (0.92, 1), "dip": (0.1, 0.5), "curl": (0.6, 1), "sweep": (0.6, 1), "flare": (1.2, 3), "tuft": (0.15, 0.28),
+        "forward": (0.92, 1), "dip": (0.1, 0.5), "curl": (0.6, 1), "sweep": (0.6, 1), "flare": (1.2, 3),
+        "tuft": (0.15, 0.28),
     },
-    "fringe": {"top": (1.2, 2.2), "sides": (0.8, 1.4), "fringe": (1, 1), "drop": (50, 200), "fall": (1, 12)},
-    "bun": {"ragged": (0.15, 0.3), "top": (0.4, 0.8), "sides": (0.35, 0.6), "tail": (1, 1), "tail_height": (15, 75)},
-    "ponytail": {"ragged": (0.15, 0.3), "top": (0.4, 0.9), "sides": (0.35, 0.6), "tail": (2, 2), "tail_height": (5, 55)},
-    "thinning": {"top": (0.4, 0.9), "sides": (0.4, 1), "ring": (0.45, 0.75), "recede": (8, 16), "height": (4, 14),
-                 "roots": (0.15, 0.5)},
+    "fringe": {
+        "top": (1.2, 2.2), "sides": (0.8, 1.4), "fringe": (1, 1), "drop": (50, 200), "fall": (1, 12),
+    },
+    "bun": {
+        "ragged": (0.15, 0.3), "top": (0.4, 0.8), "sides": (0.35, 0.6), "tail": (1, 1),
+        "tail_height": (15, 75),
+    },
+    "ponytail": {
+        "ragged": (0.15, 0.3), "top": (0.4, 0.9), "sides": (0.35, 0.6), "tail": (2, 2),
+        "tail_height": (5, 55),
+    },
+    "thinning": {
+        "top": (0.4, 0.9), "sides": (0.4, 1), "ring": (0.45, 0.75), "recede": (8, 16), "height": (4, 14),
+        "roots": (0.15, 0.5),
+    },
 }  # fmt: skip
 
-# Linear reflectance, and how often in percent: black, darkest, dark and middle brown, light brown, dark and light
-# blond, platinum, auburn, red, grey, white.
+# Linear reflectance, and how often in percent: black, darkest, dark and middle brown, light brown, dark
+# and light blond, platinum, auburn, red, grey, white.
 NATURAL = np.array(
     [
         (0.010, 0.009, 0.008), (0.020, 0.014, 0.011), (0.036, 0.022, 0.014), (0.070, 0.042, 0.025),

@@ -1,7 +1,8 @@
 """The hair's geometry: two sheets around the head, one in the other, and a bun or a tail.
 
-A sheet's columns are strands: each runs from the crown, or from the parting, over the scalp to the hairline, or from
-where the head is widest down past ears and neck. Its rows are equally far apart along the strand.
+A sheet's columns are strands: each runs from the crown, or from the parting, over the scalp to the
+hairline, or from where the head is widest down past ears and neck. Its rows are equally far apart along
+the strand.
 """
 
 from functools import cache
@@ -24,7 +25,7 @@ ROWS = 16
 LAYERS = (0.35, -0.08)  # cm by which they lie lower than the hair is thick: the dense one, the loose one
 TAIL_ROWS, TAIL_COLUMNS = 9, 9
 CROWN = (0.0, 72.0)  # azimuth from behind and elevation of the whorl
-TURNS = 8  # how often the strands' texture is laid around the head, there and back
+TURNS = 6  # how often the strands' texture is laid around the head, there and back
 
 HANG = 6.0  # degrees of elevation at which hair leaves the scalp to hang
 BROWS = 7.0  # degrees of elevation of the brows
@@ -32,8 +33,8 @@ BROWS = 7.0  # degrees of elevation of the brows
 
 @cache
 def columns() -> Tensor:
-    """Azimuths of the columns, degrees, from straight behind around the picture's left side; the first is again the
-    last."""
+    """Azimuths of the columns, degrees, from straight behind around the picture's left side; the first
+    is again the last."""
     right = np.array(SIDE[1:], dtype=np.float64)
     return torch.tensor(np.concatenate([[-180], -right[::-1], [0], right, [180]]), dtype=torch.float32)
 
@@ -78,7 +79,7 @@ def hair_shown(hair: Hair) -> Tensor:
         & (left <= hair.shape.part[:, None])
         & (right > hair.shape.part[:, None])
     )
-    bald = (hair.shape.ring > 0.01)[:, None] & (left.abs().minimum(right.abs()) < 62)  # nor before a bare top
+    bald = (hair.shape.ring > 0.01)[:, None] & (left.abs().minimum(right.abs()) < 71)  # nor before a bare top
     quads = (shell[:, None] & ~apart & ~bald).repeat(1, ROWS - 1)  # B×rows·columns
     tail = (hair.shape.tail > 0.5)[:, None].expand(-1, 2 * (TAIL_ROWS - 1) * (TAIL_COLUMNS - 1))
     return torch.cat([quads] * (2 * len(LAYERS)) + [tail], 1)
@@ -196,7 +197,8 @@ def _sheet(hair: Hair, strands: _Strands, lower: float) -> Tensor:
 
 
 def _hung(hair: Hair, strands: _Strands, points: Tensor, down: Tensor, azimuth: Tensor) -> Tensor:
-    """Strands beyond where they leave the scalp. down: B×R×C, cm below; points there are still at that place."""
+    """Strands beyond where they leave the scalp. down: B×R×C, cm below; points there are still at that
+    place."""
     shape = hair.shape
     reach = torch.hypot(points[..., 0], points[..., 2] - SKULL_CENTRE[2])
     side = torch.where(azimuth < 0, -1.0, 1.0)

@@ -12,8 +12,8 @@ from trainer.data.synthetic.scalp import DEGREE, RADIUS, Hairline, direction, ha
 
 
 def paint_hair(hair: Hair, atlas: Tensor) -> None:
-    """Write strands, roots above and tips below, into the rectangle HAIR of B×4×A×A: on its left half the dense
-    layer's, on its right the loose one's. Linear reflectance, and how much of a texel is hair."""
+    """Write strands, roots above and tips below, into the rectangle HAIR of B×4×A×A: on its left half
+    the dense layer's, on its right the loose one's. Linear reflectance, and how much of a texel is hair."""
     target = window(atlas, HAIR)
     height, width = target.shape[2], target.shape[3] // 2
     v, u = texels(height, width, atlas.device)
@@ -35,7 +35,7 @@ def _strands(hair: Hair, v: Tensor, u: Tensor, *, loose: bool) -> tuple[Tensor, 
     lock = grain_at(grain[:, 0], v * 3, u * 9 + 7)
     bend = torch.sin(2 * np.pi * (v * 5 + 1.2 * lock))
     coarse = grain_at(grain[:, 4], v * 3, (u + offset) * 7)
-    coil, inside = _coils(shape.curl, grain[:, 1], v * 23 + 5 * lock, u * 7 + offset * 20 + 2 * coarse)
+    coil, inside = _coils(shape.curl, grain[:, 1], v * 23 + 2 * lock, u * 7 + offset * 20 + 2 * coarse)
     slide = wave * (0.045 * bend) + 0.03 * (lock - 0.5)
     along = u + slide + offset
     fine = grain_at(grain[:, 2], v * 2.2, along * 61)

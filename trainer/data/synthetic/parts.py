@@ -1,4 +1,5 @@
-"""What hair, glasses and clothes are made of: parts of a mesh that everybody has, and their places in the atlas."""
+"""What hair, glasses and clothes are made of: parts of a mesh that everybody has, and their places in
+the atlas."""
 
 from typing import NamedTuple
 
@@ -33,11 +34,12 @@ def part(mesh: Mesh, label: int, *, cutout: bool, double_sided: bool, follows: I
 
 
 def sheet(rows: int, columns: int, *, flip: bool = False) -> Indices:
-    """Triangles of `rows` lines of `columns` points: clockwise where lines go down and points to the right."""
+    """Triangles of `rows` lines of `columns` points: clockwise where lines go down and points to the
+    right."""
     at = np.arange(rows * columns).reshape(rows, columns)
     a, b, c, d = at[:-1, :-1], at[:-1, 1:], at[1:, 1:], at[1:, :-1]
     found = np.concatenate([np.stack([a, b, c], -1).reshape(-1, 3), np.stack([a, c, d], -1).reshape(-1, 3)])
-    return found[:, ::-1].copy() if flip else found
+    return np.asarray(found[:, ::-1] if flip else found).copy()
 
 
 def placed(uv: Array, rectangle: Rectangle) -> Array:
@@ -47,7 +49,8 @@ def placed(uv: Array, rectangle: Rectangle) -> Array:
 
 
 def window(atlas: Tensor, rectangle: Rectangle) -> Tensor:
-    """The view of a rectangle of the atlas: B×4×A×A → B×4×h×w. What is written there is written to the atlas."""
+    """The view of a rectangle of the atlas: B×4×A×A → B×4×h×w. What is written there is written to the
+    atlas."""
     size = atlas.shape[-1]
     left, top, right, bottom = (round(edge * size) for edge in rectangle)
     return atlas[:, :, top:bottom, left:right]

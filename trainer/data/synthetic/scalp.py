@@ -1,7 +1,8 @@
-"""The scalp: where its surface lies in each direction, where hair begins on it, and where that is in the atlas.
+"""The scalp: where its surface lies in each direction, where hair begins on it, and where that is in the
+atlas.
 
-Directions go out from the middle of the skull: azimuth in degrees (0 to the front, 90 to the picture's right),
-elevation in degrees (0 level, 90 up).
+Directions go out from the middle of the skull: azimuth in degrees (0 to the front, 90 to the picture's
+right), elevation in degrees (0 level, 90 up).
 """
 
 from functools import cache
@@ -20,8 +21,8 @@ DEGREE = RADIUS * np.pi / 180  # cm
 STEP = 3  # degrees between the directions of the table of radii
 LOWEST = -66  # degrees of elevation where it begins
 
-# Azimuth and elevation of the mean hairline, with sideburns and the arch about the ear, and without them: hair that
-# stands off begins higher than what lies on the skin.
+# Azimuth and elevation of the mean hairline, with sideburns and the arch about the ear, and without
+# them: hair that stands off begins higher than what lies on the skin.
 PAINTED = (
     (0, 12, 24, 34, 43, 50, 58, 66, 72, 77, 84, 88, 93, 108, 114, 122, 135, 155, 180),
     (25, 25, 25, 24, 21, 16, 9, 0, -8, -22, -26, -8, 1, 1, -22, -37, -44, -46, -46),
@@ -33,8 +34,8 @@ STANDING = (
 
 
 class Hairline:
-    """What moves a hairline, B each: `height` (degrees up), `recede` (degrees up at the temples), `peak` (degrees
-    down in the middle)."""
+    """What moves a hairline, B each: `height` (degrees up), `recede` (degrees up at the temples), `peak`
+    (degrees down in the middle)."""
 
     def __init__(self, height: Tensor, recede: Tensor, peak: Tensor) -> None:
         self.height, self.recede, self.peak = height, recede, peak
@@ -91,8 +92,8 @@ def radius(ray: Tensor) -> Tensor:
 
 @cache
 def radii() -> Tensor:
-    """The skin's distance from the middle of the skull, cm: rows of elevation from `LOWEST` up, columns of azimuth
-    from 0 to 180°, each `STEP` apart. Behind, the neck counts where it reaches further."""
+    """The skin's distance from the middle of the skull, cm: rows of elevation from `LOWEST` up, columns
+    of azimuth from 0 to 180°, each `STEP` apart. Behind, the neck counts where it reaches further."""
     mesh = skin()
     _, refinement = subdivide(mesh.triangles, len(mesh.points))
     found = _radii(refinement.of(mesh.points))
@@ -119,8 +120,8 @@ def _radii(points: Array) -> Array:
 
 @cache
 def hairy(size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The N texels of the rectangle HEAD, `size` on a side, where hair may grow: rows and columns (N int64 each),
-    azimuth and elevation (1×N, degrees) of the skin that they show."""
+    """The N texels of the rectangle HEAD, `size` on a side, where hair may grow: rows and columns (N
+    int64 each), azimuth and elevation (1×N, degrees) of the skin that they show."""
     rays = face_points(size) - torch.tensor(SKULL_CENTRE, dtype=torch.float32)
     azimuth, elevation = angles(torch.nn.functional.normalize(rays, dim=-1))
     v, u = texels(size, size, rays.device)
@@ -133,7 +134,8 @@ def hairy(size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 @cache
 def face_points(size: int) -> Tensor:
-    """The points of face and skull that HEAD's texels show: size×size×3, cm; in the corners the nearest ones."""
+    """The points of face and skull that HEAD's texels show: size×size×3, cm; in the corners the nearest
+    ones."""
     mesh = skin()
     middles = (np.arange(size) + 0.5) / size
     asked = np.stack(np.meshgrid(middles, middles), -1)
