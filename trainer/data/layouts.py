@@ -30,7 +30,7 @@ class Clip(NamedTuple):
     frames: tuple[Path, ...] = ()  # pictures in their order, where it is no video
     start_s: float = 0.0
     end_s: float | None = None  # seconds; None: to the end
-    split: str | None = None  # the official one, where there is one: train, dev, test …
+    split: str | None = None  # the official one, where there is one: train or dev, test or test1 …
     region: Region | None = None
     boxes: Path | None = None  # a file that says where in the video the clip is
     annotation: Path | None = None  # a folder of landmark files, one for each frame

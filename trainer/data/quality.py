@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 import models
 from models.face_geometry import RIGID, rigid_fit
+from trainer.data.settings import Settings
 from trainer.data.shots import Seen, Square
 
 RIVAL = 0.15  # of the face's area: smaller faces besides don't count
@@ -19,10 +20,8 @@ EDGE = 0.02  # × the face: how far it may reach beyond the frame without being 
 TURN_SHARE = 0.95  # of the frames, of which the furthest turned one counts
 
 
-class Limits(BaseModel):
+class Limits(Settings):
     """What is left out. A figure below a `min_…` or above a `max_…` is the reason."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     min_frames: int = Field(default=32, ge=1)
     """Of a shot; series of single shots are taken from one on."""

@@ -3,10 +3,12 @@
 import importlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
+
+Split = Literal["train", "test"]
 
 
 class Sink(Protocol):
@@ -25,9 +27,12 @@ class Sink(Protocol):
         identity: str,
         fps: float,
         extra: dict[str, npt.NDArray[Any]],
+        *,
+        split: Split | None = None,
     ) -> None:
         """One clip, whole or not at all. pictures: H×W×3 RGB. points: F×478×3, crop units. valid: F, was a
-        face seen. fps: 0 for series of single shots. extra: further arrays by name."""
+        face seen. fps: 0 for series of single shots. extra: further arrays by name. split: where its
+        source says so."""
 
     def finish(self) -> None:
         """Write what says which clips are there."""

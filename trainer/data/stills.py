@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+import tyro
+from pydantic import Field
 from torch import Tensor
 
 from models import registry
@@ -24,6 +25,7 @@ from trainer.data.decoding import Picture, read_picture
 from trainer.data.layouts import Clip, find_clips
 from trainer.data.ledger import NO_FACE, UNREADABLE, Ledger, Outcome, Part
 from trainer.data.quality import yaw_of
+from trainer.data.settings import Settings
 from trainer.data.shots import Square, cut_out
 from trainer.data.sink import OpenSink, Sink, on_disk
 from trainer.data.tracks import FilmedTracks, Track, Tracks
@@ -38,12 +40,10 @@ MOST_SIDE = 4096  # pixels; larger portraits are shrunk
 ELSEWHERE = {"folder", "output", "device"}  # settings that don't change what a portrait becomes
 
 
-class StillSettings(BaseModel):
+class StillSettings(Settings):
     """How portraits are moved."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    folder: Path
+    folder: tyro.conf.Positional[Path]
     """The portraits: searched to any depth."""
     output: Path
     """Folder for the clips, the tracked motions and the report. What is there already isn't done again."""
@@ -83,8 +83,8 @@ def prepare_stills(
             raise ValueError("portraits need motions: give a folder of face videos with --motions")
         motions = FilmedTracks(settings.motions, settings.output / "motions")
     told = settings.model_dump(mode="json", exclude=ELSEWHERE)
-    ledger = Ledger(settings.output, "stills", told)
     sink = (on_disk() if open_sink is None else open_sink)(settings.output, "stills", told)
+    ledger = Ledger(settings.output, "stills", told)
     tracks = sorted(motions.tracks(), key=lambda track: track.name)
     if not tracks:
         raise ValueError("there are no motions: give a folder of face videos with --motions")

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ConfigDict, Field
+import tyro
+from pydantic import Field
 
 from trainer.data.annotations import read_boxes, read_pts
 from trainer.data.decoding import Picture, moments, rate_of
@@ -19,7 +20,7 @@ from trainer.data.layouts import Clip, Layout, find_clips
 from trainer.data.ledger import EMPTY, NO_FACE, UNREADABLE, Ledger, Outcome, Part
 from trainer.data.quality import Limits, fault_of, figures_of
 from trainer.data.shots import Seen, Square, cut_out, in_square, look, split, square_of
-from trainer.data.sink import OpenSink, Sink, on_disk
+from trainer.data.sink import OpenSink, Sink, Split, on_disk
 
 ANNOTATED = 68  # points of 300-VW's landmark files
 ELSEWHERE = ("folder", "output", "workers")  # settings that don't change what a clip becomes
@@ -31,9 +32,7 @@ Progress = Callable[[int, int], None]  # clips that are done, of how many
 class VideoSettings(Limits):
     """How videos are prepared, and which are left out."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    folder: Path
+    folder: tyro.conf.Positional[Path]
     """The data set: searched to any depth."""
     output: Path
     """Folder for the clips and the report. What is there already isn't done again."""
@@ -62,8 +61,8 @@ def prepare_videos(
     if found.layout == "stills":
         raise ValueError(f"{settings.folder} holds pictures, no videos: use `stills` to make videos of them")
     open_sink = on_disk() if open_sink is None else open_sink
+    sink = open_sink(settings.output, "videos", told(settings))  # first: it refuses folders of something else
     ledger = Ledger(settings.output, "videos", told(settings))
-    sink = open_sink(settings.output, "videos", told(settings))
     todo = [clip for clip in found.clips if not is_done(ledger.get(clip.id), sink)]
     done = len(found.clips) - len(todo)
     progress(done, len(found.clips))
@@ -96,7 +95,7 @@ def is_done(outcome: Outcome | None, sink: Sink) -> bool:
 def _outcomes(
     clips: list[Clip], settings: VideoSettings, open_sink: OpenSink, sink: Sink
 ) -> Iterator[Outcome]:
-    workers = min(settings.workers or os.cpu_count() or 1, len(clips))
+    workers = min(settings.workers or cores(), len(clips))
     if workers <= 1:
         yield from (prepare_clip(clip, settings, sink) for clip in clips)
         return
@@ -117,6 +116,13 @@ def _outcomes(
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def cores() -> int:
+    """Those that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 _worker: tuple[VideoSettings, Sink] | None = None  # of this process
@@ -210,7 +216,8 @@ def _write(
         )
         cut = _cut(pictures, frames, squares, settings.size)
         extra = _extra(clip, [seen[index] for index in frames], frames, squares)
-        sink.write(name, cut, points, np.ones(len(frames), np.bool_), clip.identity, rate, extra)
+        valid, split = np.ones(len(frames), np.bool_), _split_of(clip)
+        sink.write(name, cut, points, valid, clip.identity, rate, extra, split=split)
 
 
 def _cut(
@@ -226,6 +233,13 @@ def _cut(
     raise ValueError("the file changed while it was read")
 
 
+def _split_of(clip: Clip) -> Split | None:
+    """The official split; of several test sets, all are."""
+    if clip.split is None:
+        return None
+    return "test" if clip.split.startswith("test") else "train"
+
+
 def _points(seen: Seen) -> npt.NDArray[np.float32]:
     assert seen.points is not None
     return seen.points
@@ -234,15 +248,18 @@ def _points(seen: Seen) -> npt.NDArray[np.float32]:
 def _extra(
     clip: Clip, shot: list[Seen], frames: list[int], squares: list[Square]
 ) -> dict[str, npt.NDArray[Any]]:
-    """source_frame: F, numbers in the original. square: F×3, x, y and side there, pixels. split: the official
-    one. labels of a data set by their names: F words. annotation: F×68×2 crop units, of people's making; NaN
-    in frames without."""
+    """What is told of a shot besides:
+
+    source_frame: F, numbers in the original. square: F×3, x, y and side there, pixels. part: the official
+    split, as the data set calls it. Its labels by their names: F words. annotation: F×68×2 crop units, of
+    people's making; NaN in frames without.
+    """
     extra: dict[str, npt.NDArray[Any]] = {
         "source_frame": np.array([one.number for one in shot], np.int64),
         "square": np.array(squares, np.int32),
     }
     if clip.split is not None:
-        extra["split"] = np.array(clip.split)
+        extra["part"] = np.array(clip.split)
     for name, words in clip.labels:
         extra[name] = np.array([words[place] for place in frames])
     if clip.annotation is not None:

@@ -11,6 +11,7 @@ class FolderSink:
     """One `.npz` a clip; `written.txt` has a line for each that was written, twice for one written twice."""
 
     def __init__(self, folder: Path, kind: str, settings: Mapping[str, Any]) -> None:
+        assert not folder.exists() or (folder / "clips").exists()  # none but a new folder, or its own
         self.folder = folder
         (folder / "clips").mkdir(parents=True, exist_ok=True)
 
@@ -26,12 +27,21 @@ class FolderSink:
         identity: str,
         fps: float,
         extra: dict[str, np.ndarray],
+        *,
+        split: str | None = None,
     ) -> None:
         shown = np.stack(list(pictures))
         assert len(shown) == len(points) == len(valid)
         assert points.dtype == np.float32
         path = self.folder / "clips" / f"{clip_id}.npz"
-        own = {"pictures": shown, "points": points, "valid": valid, "identity": identity, "fps": fps}
+        own = {
+            "pictures": shown,
+            "points": points,
+            "valid": valid,
+            "identity": identity,
+            "fps": fps,
+            "split": str(split),
+        }
         np.savez(path, **own, **extra)
         with (self.folder / "written.txt").open("a") as file:
             file.write(clip_id + "\n")

@@ -102,10 +102,10 @@ def test_a_stopped_run_goes_on_without_duplicates_or_holes(tmp_path, speaker):
         film(tmp_path / f"in/{name}.mp4", speaker[:12])
 
     class Stopped(FolderSink):
-        def write(self, clip_id, *rest):
+        def write(self, clip_id, *rest, **named):
             if clip_id.startswith("b"):
                 raise KeyboardInterrupt
-            super().write(clip_id, *rest)
+            super().write(clip_id, *rest, **named)
 
     settings = VideoSettings(folder=tmp_path / "in", output=tmp_path / "out", min_frames=SHORT, workers=1)
     with pytest.raises(KeyboardInterrupt):
@@ -145,7 +145,7 @@ def test_300vw_s_points_come_along(tmp_path, speaker):
         (tmp_path / f"in/410/annot/{number:06}.pts").write_text(text)
     prepared(tmp_path / "in", tmp_path / "second")
     again = clips(tmp_path / "second")["410+000"]
-    assert str(again["split"]) == "test3"
+    assert (str(again["split"]), str(again["part"])) == ("test", "test3")
     known = again["annotation"]
     np.testing.assert_allclose(known[:-1], clip["points"][:-1][:, LANDMARKS_68, :2], atol=1e-4)
     assert np.isnan(known[-1]).all()  # it has no file
@@ -196,6 +196,19 @@ def test_pictures_are_no_videos(tmp_path):
     Image.fromarray(levels(1)[0]).save(tmp_path / "a.png")
     with pytest.raises(ValueError, match="holds pictures, no videos: use `stills`"):
         prepared(tmp_path, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"fps": 0}, "fps 0: input should be greater than 0"),
+        ({"max_yaw": 200}, "max-yaw 200: input should be less than or equal to 180"),
+        ({"colour": 1}, "colour 1: extra inputs are not permitted"),
+    ],
+)
+def test_mistakes_in_the_settings_are_told_in_one_line(values, told):
+    with pytest.raises(ValueError, match=f"^{told}$"):
+        VideoSettings(folder=".", output="out", **values)
 
 
 @pytest.mark.slow
