@@ -22,10 +22,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from models.contract import Controls
 from models.face_tracker import FaceTracker
+from models.native_messages import native_messages_muted
 from models.neutral import NO_FACE, most_neutral
 from realtime import __version__
 from realtime.avatar import Avatar
-from realtime.command_line import fail, native_messages_muted, parse, terminable
+from realtime.command_line import fail, parse, terminable
 from realtime.config import DriverPixels, check_source, controls_of
 from realtime.controls import ControlPanel
 from realtime.devices import Backend, Device, Precision, choose_device, choose_half, use_threads

@@ -3,13 +3,11 @@ typed wrong is told in one line."""
 
 import contextlib
 import io
-import logging
-import os
 import re
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from typing import NoReturn, TextIO, TypeVar
+from typing import NoReturn, TypeVar
 
 import tyro
 
@@ -41,44 +39,6 @@ def fail(reason: str, program: str) -> NoReturn:
     """End the program because of what its user asked for: one line, exit code 2."""
     print(f"{program}: {' '.join(reason.split())}", file=sys.stderr)
     raise SystemExit(2)
-
-
-@contextlib.contextmanager
-def native_messages_muted() -> Iterator[None]:
-    """Keep what C++ libraries print to descriptor 2 from the error stream: MediaPipe and TensorFlow Lite
-    start with a dozen warnings that nobody can act on and that no switch turns off. What Python writes to
-    `sys.stderr`, and logs there, still comes through, by a copy of the descriptor."""
-    usual = sys.stderr
-    usual.flush()
-    kept = os.dup(2)
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        with open(os.dup(kept), "w", buffering=1, encoding=usual.encoding, errors=usual.errors) as copy:
-            try:
-                if _descriptor(usual) == 2:
-                    _speak_through(copy)
-                yield
-            finally:
-                _speak_through(usual)
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-
-
-def _descriptor(stream: TextIO) -> int | None:
-    try:
-        return stream.fileno()
-    except (AttributeError, OSError):  # replaced by something that is no file
-        return None
-
-
-def _speak_through(stream: TextIO) -> None:
-    """Make that the error stream, also for the log, which holds on to the one that it began with."""
-    for handler in logging.getLogger().handlers:
-        if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stderr:
-            handler.setStream(stream)
-    sys.stderr = stream
 
 
 @contextlib.contextmanager

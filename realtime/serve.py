@@ -25,11 +25,12 @@ import segno
 import torch
 from aiohttp import web
 
+from models.native_messages import native_messages_muted
 from realtime import __version__, _aiortc_compat
 from realtime.app import make_app
 from realtime.avatar import Avatar, Picture, Portrait
 from realtime.batching import Batcher
-from realtime.command_line import fail, native_messages_muted, parse
+from realtime.command_line import fail, parse
 from realtime.config import MAX_UPLOAD, Settings
 from realtime.controls import ControlPanel
 from realtime.devices import choose_device, choose_half, use_threads
