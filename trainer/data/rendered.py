@@ -1,6 +1,5 @@
 """What a renderer of clips gives, and what its people are called."""
 
-import importlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -55,9 +54,10 @@ class RenderClip(Protocol):
 
 
 def renderer() -> RenderClip:
-    """The project's own."""
-    render: RenderClip = importlib.import_module("trainer.data.synthetic.renderer").render_clip
-    return render
+    """The project's own. Imported when it is called: making its template takes seconds."""
+    from trainer.data.synthetic.clip import render_clip
+
+    return render_clip
 
 
 def identity_name(seed: int, identity: int) -> str:

@@ -83,9 +83,10 @@ def paint_lashes(colour: Tensor, density: Tensor, grain: Tensor, atlas: Tensor) 
     v, u = texels(height, width, atlas.device)
     up = (1 - v).expand(height, width)[None].expand(len(colour), -1, -1)
     across = u.expand(height, width)[None].expand(len(colour), -1, -1)
-    strand = grain_at(grain, up * 0.8, across * 46)
-    long = 0.55 + 0.45 * grain_at(grain, 0 * up + 9.5, across * 23)
-    cover = smooth(0.52, 0.72, strand + 0.3 * (column(density) - 0.5)) * (1 - smooth(0.6, 1.0, up / long))
-    root = smooth(0.2, 0.0, up) * 0.8  # a dark line where they grow
+    bent = across + 0.012 * torch.sin(across * 40) * up
+    strand = grain_at(grain, up * 0.5, bent * 60)
+    long = 0.45 + 0.55 * grain_at(grain, 0 * up + 9.5, bent * 30)
+    cover = smooth(0.50, 0.75, strand + 0.25 * (column(density) - 0.6)) * (1 - smooth(0.45, 1.0, up / long))
+    root = smooth(0.16, 0.0, up) * (0.4 + 0.5 * column(density))  # a dark line where they grow
     target[:, :3] = colour[..., None, None]
     target[:, 3] = torch.maximum(cover, root).clamp(0, 1)

@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainer.data.synthetic import head, mouth
+from trainer.data.synthetic import mouth
 from trainer.data.synthetic.face import mean_landmarks
-from trainer.data.synthetic.lighting import SKIN_WRAP
-from trainer.data.synthetic.mesh import Array
+from trainer.data.synthetic.lighting import SKIN_WRAP, Light
+from trainer.data.synthetic.mesh import Array, normals
+from trainer.data.synthetic.shadow import shadow
 from trainer.data.synthetic.template import Label, Template
 
 
@@ -85,9 +86,10 @@ def _surfaces(made: Template) -> Array:
 
 
 def _occlusion(made: Template) -> Array:
-    """By hand, where light comes badly: in the mouth, behind the lids, under the chin and hair."""
+    """The share of a cosine-weighted sky that each vertex sees past the bare head at rest, from many sides' shadows;
+    in the mouth and behind the lids by hand, as they open."""
     points = np.concatenate([made.refinement.of(made.points), np.zeros((len(made.uv) - made.balls, 3))])
-    seen = np.ones(len(points))
+    seen = _sky(made, points)
     lips = float(mean_landmarks()[13, 2])
 
     def of(name: str) -> Array:
@@ -105,12 +107,34 @@ def _occlusion(made: Template) -> Array:
         socket = of(f"socket_{side}")
         front = points[socket, 2].min()
         seen[socket] = np.interp(points[socket, 2] - front, [0, 0.25, 0.8, 1.4], [0.95, 0.7, 0.4, 0.2])
-    neck = of("neck")
-    seen[neck] = np.interp(points[neck, 1], [head.NECK_TOP, 7.5, 11.0], [0.25, 0.45, 1.0])
-    skin = of("skin")
-    low = np.interp(points[skin, 1], [3.5, 7.0], [0.0, 1.0]) * np.interp(points[skin, 2], [-7.5, -3.0], [0.0, 1.0])
-    seen[skin] = 1 - 0.5 * low
     return seen
+
+
+SIDES = 96  # of which a head is looked at to find what it hides of the sky
+OPEN = 0.35  # of what is hidden, light comes all the same: from skin to skin
+
+
+def _sky(made: Template, points: Array) -> Array:
+    bare = [made.triangle_ranges[name] for name in ("skin", "ear_left", "ear_right", "neck", "chest")]
+    triangles = torch.as_tensor(np.concatenate([made.triangles[part] for part in bare]))
+    place = torch.as_tensor(points, dtype=torch.float32)[None]
+    normal = normals(place, torch.as_tensor(made.triangles), torch.as_tensor(made.fans))
+    turn = np.arange(SIDES) * np.pi * (3 - np.sqrt(5))
+    up = 1 - 2 * (np.arange(SIDES) + 0.5) / SIDES
+    around = np.sqrt(1 - up * up)
+    sides = np.stack([around * np.cos(turn), -up, around * np.sin(turn)], 1)
+    total, whole = torch.zeros(len(points)), torch.full((len(points),), 1e-6)
+    nothing = torch.zeros(1, 9, 3)
+    for side in torch.as_tensor(sides, dtype=torch.float32):
+        light = Light(nothing, side[None], torch.ones(1, 3), torch.tensor([4.0]))
+        seen = shadow(light, place, normal, triangles, torch.zeros(1, 3), radius=18.0, double_sided=None)[0]
+        facing = (normal[0] @ side).clamp(min=0)
+        total += facing * seen
+        whole += facing
+    share = (total / whole).numpy().astype(np.float64)
+    worn = np.unique(made.triangles[made.worn])
+    share[worn] = 1.0
+    return np.asarray(share + OPEN * (1 - share))
 
 
 def ball_occlusion(away: Tensor) -> Tensor:

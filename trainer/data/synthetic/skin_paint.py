@@ -74,7 +74,7 @@ class _Amounts:
 
     def blood(self) -> Tensor:
         skin, at = self.skin, self.at
-        red = 0.42 * column(skin.blood) * at.blush + 0.5 * column(skin.makeup.rouge) * at.cheeks
+        red = 0.30 * column(skin.blood) * at.blush * (0.6 + 0.8 * self.noise(4, 0.7)) + 0.5 * column(skin.makeup.rouge) * at.cheeks
         red = red + 0.16 * column(skin.mottling) * (self.noise(0, 0.9) - 0.5)
         red = red + 0.12 * column(skin.circles) * at.under_eye
         red = red + 0.25 * torch.exp(-0.5 * (at.lids / 0.10) ** 2)  # moist edges of the lids
@@ -161,8 +161,9 @@ def _made_up(colour: Tensor, skin: Skin, at: Maps) -> Tensor:
 
 def _haired(colour: Tensor, skin: Skin, at: Maps, hair_colour: Tensor, amount: _Amounts) -> Tensor:
     """Stubble and brows."""
-    dots = smooth(0.42, 0.75, amount.noise(5, 8.0))
-    stubble = column(skin.stubble) * at.stubble * (0.28 + 0.42 * dots)
+    hairs = grain_at(skin.grain[:, 5], amount.v * 13.0, amount.u * 11.0)
+    uneven = 0.7 + 0.6 * amount.noise(3, 0.8)
+    stubble = column(skin.stubble) * at.stubble * uneven * (0.25 + 0.4 * smooth(0.35, 0.8, hairs))
     grey = (hair_colour * 0.8 + 0.004)[..., None, None]
     colour = colour + (grey - colour) * (0.85 * stubble)[:, None]
     shade = torch.exp(-1.1 * skin.brows.darkness)[:, None] * hair_colour.clamp(max=0.28)
@@ -182,9 +183,9 @@ def _brow(skin: Skin, brow: Brow, amount: _Amounts, side: int) -> Tensor:
     half = 0.5 * column(own.thickness) * profile.clamp(min=1e-3)
     body = smooth(1.25, 0.55, across.abs() / half) * (profile > 0.02)
     # Hairs rise steeply near the nose and lie down towards the temple.
-    slant = s * 9 + across * (2.6 - 2.2 * s.clamp(0, 1)) * 0.9
+    slant = s * 9 + across * (2.4 - 2.4 * s.clamp(0, 1))
     table = amount.skin.grain[:, 2 + side]
-    strokes = grain_at(table, slant * 3.2, (across + 3 - 0.35 * s) * 1.1)
-    fine = grain_at(table, slant * 6.1 + 5, (across + 3) * 1.5)
-    hair = smooth(0.62, 0.30, 0.6 * strokes + 0.4 * fine - 0.25 * (column(own.density) - 0.5))
-    return (body * (0.25 + 0.75 * hair) * (0.35 + 0.62 * column(own.density))).clamp(0, 0.97)
+    strokes = grain_at(table, slant * 4.3, (across + 3 - 0.3 * s) * 0.9)
+    fine = grain_at(table, slant * 7.7 + 5, (across + 3) * 1.3)
+    hair = smooth(0.75, 0.30, 0.55 * strokes + 0.45 * fine - 0.3 * (column(own.density) - 0.5))
+    return (body * (0.45 + 0.55 * hair) * (0.45 + 0.52 * column(own.density))).clamp(0, 0.97)
