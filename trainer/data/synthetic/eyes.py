@@ -35,6 +35,7 @@ class Following(NamedTuple):
 
     mesh: Mesh
     follows: Indices  # V: the landmark whose displacement each point copies
+    droops: Array | None = None  # V×3, cm, what a point moves besides when the eye's upper lid closes
 
 
 @cache
@@ -77,7 +78,7 @@ def socket(right: bool, uv: tuple[tuple[float, float], ...]) -> Following:
 def lashes(right: bool) -> Following:
     """Two strips of lashes of an eye, the upper lid's and the lower's."""
     mean = mean_landmarks()
-    points, uv, follows, triangles = [], [], [], []
+    points, uv, follows, triangles, droops = [], [], [], [], []
     u0, v0, u1, v1 = LASHES
     for lid, up, long in ((UPPER[right], 1.0, 0.75), (LOWER[right], -1.0, 0.38)):
         roots = mean[list(lid)]
@@ -93,10 +94,12 @@ def lashes(right: bool) -> Following:
             np.stack([across, np.full_like(at, v0)], 1),
         ]
         follows += [np.array(lid, np.int64)] * 2
+        # A closed lid's lashes point down.
+        down = np.stack([0 * size, 0.95 * size, 0.15 * size], 1) if up > 0 else np.zeros_like(tips)
+        droops += [np.zeros_like(roots), down]
         triangles.append(grid(2, len(lid)) + first)
-    return Following(
-        Mesh(np.concatenate(points), np.concatenate(triangles), np.concatenate(uv)), np.concatenate(follows)
-    )
+    mesh = Mesh(np.concatenate(points), np.concatenate(triangles), np.concatenate(uv))
+    return Following(mesh, np.concatenate(follows), np.concatenate(droops))
 
 
 def ball_centres(lids: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import math
 from functools import cache
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,6 +37,7 @@ class Tables(NamedTuple):
     expressions: Tensor  # 44×C·3
     followers: Tensor  # F: control points that copy a lid's motion
     followed: Tensor  # F: the landmark each of them copies
+    droops: Tensor  # 2×C×3: what the upper lids' closing adds, the picture's left eye's first
     parents: Tensor
     weights: Tensor
     triangles: Tensor
@@ -83,7 +85,7 @@ def tables(device: torch.device) -> Tables:
     followers = (made.follows >= 0).nonzero()[0]
 
     def numbers(array: object) -> Tensor:
-        return torch.as_tensor(array, dtype=torch.float32, device=device)
+        return torch.as_tensor(np.asarray(array), dtype=torch.float32, device=device)
 
     def whole(array: object) -> Tensor:
         return torch.as_tensor(array, dtype=torch.int64, device=device)
@@ -94,6 +96,7 @@ def tables(device: torch.device) -> Tables:
         numbers(made.expressions).flatten(1),
         whole(followers),
         whole(made.follows[followers]),
+        numbers([made.droops * (made.points[:, :1] < 0), made.droops * (made.points[:, :1] > 0)]),
         whole(made.refinement.parents),
         numbers(made.refinement.weights),
         whole(made.triangles),
@@ -120,6 +123,7 @@ def make_figure(shape: Shape, worn: Tensor | None = None) -> Figure:
     blink = lid_shapes(neutral[:, :SKIN_POINTS])
     lids = neutral.new_zeros(len(neutral), 2, 2, count, 3)
     lids[:, :, :, fixed.followers] = blink[:, :, :, fixed.followed]
+    lids[:, :, 0] += fixed.droops
     return Figure(neutral, lids, ball_centres(neutral))
 
 

@@ -87,6 +87,6 @@ def paint_lashes(colour: Tensor, density: Tensor, grain: Tensor, atlas: Tensor) 
     strand = grain_at(grain, up * 0.5, bent * 60)
     long = 0.45 + 0.55 * grain_at(grain, 0 * up + 9.5, bent * 30)
     cover = smooth(0.50, 0.75, strand + 0.25 * (column(density) - 0.6)) * (1 - smooth(0.45, 1.0, up / long))
-    root = smooth(0.16, 0.0, up) * (0.4 + 0.5 * column(density))  # a dark line where they grow
+    root = smooth(0.14, 0.0, up) * (0.2 + 0.4 * column(density))  # a dark line where they grow
     target[:, :3] = colour[..., None, None]
     target[:, 3] = torch.maximum(cover, root).clamp(0, 1)

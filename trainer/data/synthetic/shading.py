@@ -142,4 +142,4 @@ def ball_occlusion(away: Tensor) -> Tensor:
     corners keep light off: …."""
     above = ((away[..., 1] + 0.62) / 0.5).clamp(0, 1)
     aside = ((0.98 - away[..., 0].abs()) / 0.5).clamp(0, 1)
-    return 0.25 + 0.75 * above * above * (3 - 2 * above) * aside
+    return 0.38 + 0.62 * above * above * (3 - 2 * above) * aside

@@ -186,7 +186,7 @@ def _draw(seed: int, index: int, sex: float) -> Skin:
         colour,
         age,
         u(0.15, 1.0),
-        u(0.35, 1.25) * (0.55 + 0.45 * light),
+        u(0.45, 1.25) * (0.7 + 0.3 * light),
         u(0.2, 1.0),
         u(0.3, 1.0),
         some(0.35 * light**2, 0.2, 1.0),

@@ -122,8 +122,9 @@ class _Amounts:
         dark = dark + (0.12 + 0.18 * column(skin.age)) * torch.exp(-0.5 * (at.folds / 0.28) ** 2) * (
             at.y > 1.2
         )
-        dark = dark + 0.32 * torch.exp(-0.5 * (at.crease / 0.085) ** 2) * (at.y < -3.2)
-        dark = dark + 0.35 * torch.exp(-0.5 * (at.upper_lids / 0.07) ** 2)
+        dark = dark + 0.22 * torch.exp(-0.5 * (at.crease / 0.085) ** 2) * smooth(-3.0, -3.4, at.y)
+        lashes = 0.7 + 0.9 * column(skin.eyes.lashes)  # the roots of lashes make a line
+        dark = dark + lashes * torch.exp(-0.5 * (at.upper_lids / 0.085) ** 2)
         dark = dark + 0.22 * torch.exp(-0.5 * (((at.y - 5.55) / 0.35) ** 2 + (at.x / 1.3) ** 2)) * (at.z < -6)
         dark = dark + 0.16 * torch.exp(-0.5 * ((at.x / 0.28) ** 2 + ((at.y - 2.6) / 0.5) ** 2)) * (at.z < -6)
         inner = torch.hypot(at.x.abs() - 1.75, at.y + 2.95)
@@ -161,7 +162,7 @@ def _made_up(colour: Tensor, skin: Skin, at: Maps) -> Tensor:
 
 def _haired(colour: Tensor, skin: Skin, at: Maps, hair_colour: Tensor, amount: _Amounts) -> Tensor:
     """Stubble and brows."""
-    hairs = grain_at(skin.grain[:, 5], amount.v * 13.0, amount.u * 11.0)
+    hairs = grain_at(skin.grain[:, 5], amount.v * 19.0, amount.u * 17.0)
     uneven = 0.7 + 0.6 * amount.noise(3, 0.8)
     stubble = column(skin.stubble) * at.stubble * uneven * (0.25 + 0.4 * smooth(0.35, 0.8, hairs))
     grey = (hair_colour * 0.8 + 0.004)[..., None, None]

@@ -51,6 +51,7 @@ class Part(NamedTuple):
     mesh: Mesh
     label: Label
     follows: Indices | None = None
+    droops: Array | None = None  # V×3, cm, what its points move besides when the upper lid closes
     jaw: bool = False  # hangs on the lower jaw's bone
     smooth: bool = False  # is refined once
     two_sided: bool = False
@@ -65,6 +66,7 @@ class Template(NamedTuple):
     modes: Array  # S×C×3, cm a standard deviation
     expressions: Array  # 44×C×3, cm at full strength; but for the lids
     follows: Indices  # C, the landmark whose lids' motion a point copies, −1 for none
+    droops: Array  # C×3, what is added to that where the upper lid closes
     refinement: Refinement  # of V less the eyeballs'
     triangles: Indices  # T×3
     uv: Array  # V×2
@@ -115,8 +117,8 @@ def parts() -> tuple[Part, ...]:
     return tuple(made)
 
 
-def _of(part: eyes.Following, label: Label) -> tuple[Mesh, Label, Indices]:
-    return part.mesh, label, part.follows
+def _of(part: eyes.Following, label: Label) -> tuple[Mesh, Label, Indices, Array | None]:
+    return part.mesh, label, part.follows, part.droops
 
 
 @cache
@@ -128,7 +130,7 @@ def join(all_parts: Sequence[Part]) -> Template:
     """One template of parts, of which the first is the skin."""
     points = np.concatenate([part.mesh.points for part in all_parts])
     skin = expression.constant_shapes(all_parts[0].mesh.points, all_parts[0].mesh.triangles)
-    moves, follows = [], []
+    moves, follows, droops = [], [], []
     for part in all_parts:
         count = len(part.mesh.points)
         moved = np.zeros((len(EXPRESSIONS), count, 3))
@@ -146,7 +148,8 @@ def join(all_parts: Sequence[Part]) -> Template:
             moved[AT["tongueOut"]] = _tongue_out(part.mesh.points)
         moves.append(moved)
         follows.append(own)
-    return _joined(all_parts, points, np.concatenate(moves, 1), np.concatenate(follows))
+        droops.append(np.zeros((count, 3)) if part.droops is None else part.droops)
+    return _joined(all_parts, points, np.concatenate(moves, 1), np.concatenate(follows), np.concatenate(droops))
 
 
 def _tongue_out(points: Array) -> Array:
@@ -155,7 +158,9 @@ def _tongue_out(points: Array) -> Array:
     return np.asarray(share * (0, 0.1, -3.4) + share**3 * (0, 0.5, 0))
 
 
-def _joined(all_parts: Sequence[Part], points: Array, moves: Array, follows: Indices) -> Template:
+def _joined(
+    all_parts: Sequence[Part], points: Array, moves: Array, follows: Indices, droops: Array
+) -> Template:
     controls = vertices = first = 0
     parents, weights, triangles, uv, labels, sides, holes, turning = ([] for _ in range(8))
     control_ranges, triangle_ranges = {}, {}
@@ -203,6 +208,7 @@ def _joined(all_parts: Sequence[Part], points: Array, moves: Array, follows: Ind
         shape_modes(points),
         moves,
         follows,
+        droops,
         refinement,
         corners,
         np.concatenate(uv),
