@@ -1,92 +1,96 @@
-"""Teeth, gums, tongue and the inside of the mouth, and lashes: the rectangles MOUTH and LASHES."""
+"""The inside of the mouth, painted into the atlas: teeth and gums, tongue, and the dark behind.
+
+Rows of the rectangle from the top: [0, .35] upper gum and teeth, [.35, .65] lower teeth and gum, [.65, .8]
+tongue, [.8, 1] cavity. Columns of the first two go along the arch, from the picture's left to its right.
+"""
 
 from functools import cache
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from trainer.data.synthetic.eyes import LASHES
-from trainer.data.synthetic.grain import grain_at
-from trainer.data.synthetic.mouth import BAG, LOWER_TEETH, RECTANGLE, TONGUE, UPPER_TEETH
-from trainer.data.synthetic.parts import column, smooth, texels, window
+from trainer.data.synthetic.skin import Skin
 
-# Breadth of teeth in mm, from the middle backwards (mesiodistal crown diameters; R. Wheeler, Dental Anatomy).
-UPPER_MM = (8.5, 6.5, 7.5, 7.0, 7.0, 10.0, 9.0)
-LOWER_MM = (5.0, 5.5, 7.0, 7.0, 7.0, 11.0, 10.5)
-# Shares of a strip's height at which the biting edge, and the gum, lie; counted from the gum's side.
-GUM, EDGE = 0.42, 0.97
+# Widths in mm from the middle outwards: incisors, canine, premolars, molars (S. Nelson, Wheeler's Dental
+# Anatomy).
+UPPER = (8.5, 6.5, 7.5, 7.0, 7.0, 10.0, 10.0)
+LOWER = (5.3, 5.8, 6.9, 7.0, 7.1, 10.5, 10.5)
+LENGTHS = (1.0, 0.88, 0.98, 0.84, 0.8, 0.72, 0.7)  # of the crowns, in that of the first
+ENAMEL = (0.74, 0.70, 0.62)
+STAINED = (0.62, 0.50, 0.30)
+GUM = (0.42, 0.13, 0.12)
+DARK_GUM = (0.20, 0.07, 0.07)
+TONGUE = (0.40, 0.14, 0.13)
+CAVITY = (0.16, 0.035, 0.035)
+SEAM = (0.06, 0.025, 0.02)
 
 
 @cache
-def _teeth(size: int, rows: int, lower: bool, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Of a strip: how far each column lies from its tooth's sides (mm), the tooth's number, and the height (0 at the
-    gum's side, 1 at the biting edge)."""
-    breadth = LOWER_MM if lower else UPPER_MM
-    u = (torch.arange(size, device=device) + 0.5) / size
-    across = (u - 0.5).abs() * 2 * sum(breadth)
-    ends = torch.tensor([0.0, *breadth], device=device).cumsum(0)
-    number = (across[:, None] >= ends[None, 1:]).sum(1).clamp(max=len(breadth) - 1)
-    sides = torch.minimum(across - ends[number], ends[number + 1] - across)
-    number = torch.where(u < 0.5, number, number + len(breadth))
-    height = (torch.arange(rows, device=device) + 0.5) / rows
-    return sides, number, (1 - height if lower else height)
+def _teeth(height: int, width: int, upper: bool, device: torch.device) -> tuple[Tensor, ...]:
+    """Of each texel of a row of teeth (h×w): how far up from the crowns' edges it lies ([0, 1] of the
+    rectangle), the tooth's place across ([-1, 1]), its length, its number from the middle, and the width of a
+    texel in teeth."""
+    widths = torch.tensor(UPPER if upper else LOWER, device=device)
+    u = ((torch.arange(width, device=device) + 0.5) / width * 2 - 1).abs() * widths.sum()
+    ends = widths.cumsum(0)
+    number = (u[:, None] >= ends).sum(1).clamp(max=len(widths) - 1)
+    across = (u - (ends - widths)[number]) / widths[number] * 2 - 1
+    length = torch.tensor(LENGTHS, device=device)[number] * (1.0 if upper else 0.88)
+    v = (torch.arange(height, device=device) + 0.5) / height
+    up = (1 - v if upper else v)[:, None].expand(height, width)
+    step = 2 * 2 * widths.sum() / width / widths[number]
+    return up, across.expand(height, width), length.expand(height, width), number, step.expand(height, width)
 
 
-def paint_mouth(teeth: Tensor, gum: Tensor, uneven: Tensor, grain: Tensor, atlas: Tensor) -> None:
-    """Write the rectangle MOUTH of B×4×A×A.
-
-    teeth, gum: B×3, linear reflectance; uneven: B in [0, 1], how unlike one another the teeth are; grain: B×R×C.
-    """
-    target = window(atlas, RECTANGLE)
-    size = target.shape[-1]
-    target[:, 3] = 1.0
-    v, u = texels(size, size, atlas.device)
-    lumps = grain_at(grain, v.expand(len(gum), size, size) * 9, u.expand(len(gum), size, size) * 9)
-    flesh = gum[..., None, None] * (0.85 + 0.3 * lumps)[:, None]
-    for (low, high), lower in ((UPPER_TEETH, False), (LOWER_TEETH, True)):
-        first, last = round(low * size), round(high * size)
-        target[:, :3, first:last] = _strip(
-            teeth, flesh[:, :, first:last], uneven, grain, size, last - first, lower
-        )
-    first, last = round(TONGUE[0] * size), round(TONGUE[1] * size)
-    middle = torch.exp(-0.5 * ((u - 0.5) / 0.03) ** 2)
-    red = gum.new_tensor((1.05, 0.75, 0.8))[None, :, None, None]
-    target[:, :3, first:last] = flesh[:, :, first:last] * red * (1 - 0.25 * middle)
-    first = round(BAG[0] * size)
-    depth = torch.linspace(0, 1, size - first, device=atlas.device)[:, None]
-    target[:, :3, first:] = flesh[:, :, first:] * (0.9 - 0.6 * depth)
+def paint_mouth(skin: Skin, atlas: Tensor) -> None:
+    """Rectangle MOUTH, in place, alpha 1. atlas: B×4×A×A."""
+    size = atlas.shape[-1]
+    side = size // 4
+    rectangle = atlas[:, :, size - side :, side : 2 * side]
+    rows = [round(share * side) for share in (0, 0.35, 0.65, 0.8, 1)]
+    rectangle[:, 3] = 1.0
+    for upper, (top, bottom) in ((True, rows[:2]), (False, rows[1:3])):
+        rectangle[:, :3, top:bottom] = _arch(skin, bottom - top, side, upper)
+    rectangle[:, :3, rows[2] : rows[3]] = _tongue(skin, rows[3] - rows[2], side)
+    v = torch.linspace(0, 1, rows[4] - rows[3], device=atlas.device)[:, None]
+    cavity = atlas.new_tensor(CAVITY)[:, None, None] * (1 - 0.93 * v)
+    rectangle[:, :3, rows[3] :] = cavity.clamp(min=0.004)
 
 
-def _strip(
-    teeth: Tensor, flesh: Tensor, uneven: Tensor, grain: Tensor, size: int, rows: int, lower: bool
-) -> Tensor:
-    """B×3×rows×size."""
-    sides, number, height = _teeth(size, rows, lower, teeth.device)
-    own = grain[:, 5][:, number % grain.shape[2]]  # B×size: each tooth's own shade
-    # Teeth are darker and yellower to the gum, clear at the edge, and dark between one another.
-    up = height[None, :, None]
-    shade = 1 + column(uneven) * 0.35 * (own - 0.5)[:, None, :]
-    shade = shade * (0.9 + 0.1 * smooth(GUM, 0.75, up))
-    gap = smooth(0.0, 0.55, sides + 0.12)[None, None, :]
-    shade = shade * (0.35 + 0.65 * gap)
-    yellow = teeth.new_tensor((0.0, 0.06, 0.16))[None, :, None, None]
-    white = teeth[..., None, None] * shade[:, None] * (1 - yellow * (1 - smooth(GUM, 0.8, up))[:, None])
-    scallop = GUM - 0.07 * smooth(0.0, 2.5, sides)[None, None, :] + 0.04
-    covered = smooth(-0.015, 0.015, up - scallop)[:, None]
-    return (flesh + (white - flesh) * covered).clamp(0.002, 0.95)
+def _arch(skin: Skin, height: int, width: int, upper: bool) -> Tensor:
+    """B×3×height×width."""
+    up, across, length, number, step = _teeth(height, width, upper, skin.teeth.device)
+    yellow, gaps, dark = (value[:, None, None] for value in skin.teeth.unbind(1))
+    each = skin.grain[:, 1, int(upper), : len(UPPER)].clamp(-2, 2)[:, None, :][..., number]  # B×1×w
+    # Crowns end rounded at the edge, gums in scallops: highest in the middle of a tooth, papillae between.
+    line = 0.66 * length * (1 - 0.08 * across * across)
+    line = line * (1.0 + 0.04 * each) - 0.14 * across.abs() ** 3
+    gum = torch.sigmoid((up - line) * height / 0.8)[:, None]
+    colour = skin.teeth.new_tensor(ENAMEL)[:, None, None]
+    stain = (0.15 + 0.75 * yellow + 0.10 * each + 0.08 * (number == 2)).clamp(0, 1)
+    stain = (stain * (0.5 + up / 0.6)).clamp(0, 1)[:, None]  # yellower at the neck
+    colour = colour + (skin.teeth.new_tensor(STAINED)[:, None, None] - colour) * stain
+    light = (1 - 0.22 * across.abs() ** 4) * (1 - 0.05 * number) * (1 + 0.03 * each)
+    light = light * (1 - 0.25 * torch.exp(-up * 9))  # thin and clear at the edge
+    colour = colour * light[:, None]
+    # Dark lines between teeth, no thinner than a texel shows.
+    wide = 0.07 + 0.07 * gaps + 0.3 * step
+    open_below = 0.10 * torch.exp(-up * 12)  # embrasures
+    seam = torch.sigmoid((across.abs() - 1 + wide + open_below) / (0.35 * wide)) * (0.65 + 0.3 * gaps)
+    colour = colour + (skin.teeth.new_tensor(SEAM)[:, None, None] - colour) * seam[:, None]
+    pink = skin.teeth.new_tensor(GUM)[:, None, None]
+    pink = pink + (skin.teeth.new_tensor(DARK_GUM)[:, None, None] - pink) * (0.8 * dark)[:, None]
+    pink = pink * (1 - 0.35 * torch.exp(-(((up - line) / 0.06) ** 2)) - 0.2 * up)[:, None]
+    return (colour + (pink - colour) * gum).clamp(0.004, 1)
 
 
-def paint_lashes(colour: Tensor, density: Tensor, grain: Tensor, atlas: Tensor) -> None:
-    """Write the rectangle LASHES of B×4×A×A: hairs that rise from its lower edge. colour: B×3; density: B in [0, 1]."""
-    target = window(atlas, LASHES)
-    height, width = target.shape[2:]
-    v, u = texels(height, width, atlas.device)
-    up = (1 - v).expand(height, width)[None].expand(len(colour), -1, -1)
-    across = u.expand(height, width)[None].expand(len(colour), -1, -1)
-    bent = across + 0.012 * torch.sin(across * 40) * up
-    strand = grain_at(grain, up * 0.5, bent * 60)
-    long = 0.45 + 0.55 * grain_at(grain, 0 * up + 9.5, bent * 30)
-    cover = smooth(0.50, 0.75, strand + 0.25 * (column(density) - 0.6)) * (1 - smooth(0.45, 1.0, up / long))
-    root = smooth(0.14, 0.0, up) * (0.2 + 0.4 * column(density))  # a dark line where they grow
-    target[:, :3] = colour[..., None, None]
-    target[:, 3] = torch.maximum(cover, root).clamp(0, 1)
+def _tongue(skin: Skin, height: int, width: int) -> Tensor:
+    bumps = F.interpolate(
+        skin.grain[:, None, 2, :24, :72], (height, width), mode="bicubic", align_corners=False
+    )
+    u = torch.linspace(-1, 1, width, device=bumps.device)
+    groove = 1 - 0.35 * torch.exp(-((u / 0.06) ** 2)) - 0.25 * u**4
+    v = torch.linspace(0, 1, height, device=bumps.device)[:, None]
+    colour = skin.teeth.new_tensor(TONGUE)[:, None, None] * (1 + 0.10 * bumps) * groove * (1 - 0.3 * v)
+    return colour.clamp(0.004, 1)

@@ -26,8 +26,8 @@ from trainer.data.synthetic.identity import Shape, draw_shape
 from trainer.data.synthetic.lens import draw_lens
 from trainer.data.synthetic.lighting import draw_light
 from trainer.data.synthetic.renderer import People, Scene
-from trainer.data.synthetic.skin import Skin, draw_sex, draw_skin
-from trainer.data.synthetic.skin_paint import paint
+from trainer.data.synthetic.skin import Skin, draw_sex, draw_skin, monk_reflectance
+from trainer.data.synthetic.skin_texture import paint
 
 LEAST_ATLAS, MOST_ATLAS = 256, 1024  # side of the textures, pixels
 CLIPS = 10_000  # more clips than these of one identity would share their scenes
@@ -80,7 +80,7 @@ def make_people(identity: Identity, size: int, device: torch.device | str = "cpu
     shown = torch.cat(
         (hair_shown(hair), beard_shown(hair.beard), glasses_shown(glasses), clothes_shown(clothes)), 1
     )
-    return People(figure, paint_atlas(here, size), fixed.all_shown(shown), exposure(here.skin.colour))
+    return People(figure, paint_atlas(here, size), fixed.all_shown(shown), exposure(monk_reflectance(here.skin.tone)))
 
 
 def exposure(skin: Tensor) -> Tensor:

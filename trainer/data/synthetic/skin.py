@@ -1,4 +1,9 @@
-"""Skin: its tone and what lies on it, drawn for each identity. skin_paint.py makes textures of it."""
+"""Who has which skin: tone, blood, marks, lines, beard, brows, lips, make-up, eyes and teeth, drawn at
+random.
+
+Correlated as in life (lines come with age, freckles with fair skin, stubble with men), but wide: what is rare
+among people is not rare here, for what learns from the pictures must know it.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,197 +15,197 @@ from torch import Tensor
 from trainer.data.synthetic.mesh import Array
 from trainer.data.synthetic.seeds import rng
 
-# E. Monk, The Monk Skin Tone Scale (2022), skintone.google: stored sRGB values of the ten levels.
+# The ten tones of the Monk Skin Tone scale as sRGB, from the palest: E. Monk, The Monk Skin Tone Scale
+# (2019), published by Google at skintone.google (CC BY 4.0).
 MONK = (
-    "f6ede4", "f3e7db", "f7ead0", "eadaba", "d7bd96", "a07e56", "825c43", "604134", "3a312a", "292420",
+    0xF6EDE4, 0xF3E7DB, 0xF7EAD0, 0xEADABA, 0xD7BD96, 0xA07E56, 0x825C43, 0x604134, 0x3A312A, 0x292420,
 )  # fmt: skip
-LEVELS = len(MONK)
-BETWEEN = 0.35  # of the way to the next level, at most, that a tone lies off its own
-GRAIN = (6, 64, 64)  # numbers that make one skin's spots differ from another's: kinds, rows, columns
-
-# Linear reflectance near the pupil and at the iris's edge, and how often in percent.
-IRISES = np.array(
-    [
-        [(0.060, 0.030, 0.012), (0.022, 0.011, 0.006)],  # dark brown
-        [(0.140, 0.070, 0.025), (0.060, 0.030, 0.014)],  # brown
-        [(0.200, 0.120, 0.040), (0.085, 0.075, 0.035)],  # hazel
-        [(0.170, 0.140, 0.055), (0.100, 0.130, 0.075)],  # green
-        [(0.200, 0.210, 0.190), (0.120, 0.165, 0.210)],  # blue-grey
-        [(0.190, 0.240, 0.290), (0.085, 0.150, 0.270)],  # blue
-        [(0.240, 0.250, 0.250), (0.170, 0.185, 0.195)],  # grey
-    ]
+GRAIN = 128  # numbers to a side of a table of noise
+MOLES = 6
+# Dark brown, brown, hazel, green, grey, blue: linear reflectance of the iris' fibres.
+IRISES = (
+    (0.022, 0.011, 0.006),
+    (0.075, 0.032, 0.012),
+    (0.130, 0.075, 0.022),
+    (0.105, 0.120, 0.055),
+    (0.130, 0.160, 0.175),
+    (0.080, 0.150, 0.230),
 )
-DARK_EYES = np.array((0.62, 0.30, 0.05, 0.01, 0.01, 0.005, 0.005))  # shares among dark skins
-LIGHT_EYES = np.array((0.10, 0.24, 0.18, 0.13, 0.16, 0.13, 0.06))  # and among light ones
-
-
-class Brows(NamedTuple):
-    """B each."""
-
-    thickness: Tensor  # cm, where they are thickest
-    arch: Tensor  # cm
-    begin: Tensor  # share of the usual length at which they begin, from the nose
-    end: Tensor
-    density: Tensor  # [0, 1]
-    darkness: Tensor  # by how much they are darker than the hair, [0, 1]
-    thinning: Tensor  # [0, 1]: how much thinner their ends are
-
-
-class MakeUp(NamedTuple):
-    """B each, or B×3 linear reflectance; strengths are 0 for who wears none."""
-
-    lipstick: Tensor  # B×3
-    lips: Tensor  # how much it covers
-    shadow: Tensor  # B×3
-    lids: Tensor
-    liner: Tensor
-    rouge: Tensor
-
-
-class Eyes(NamedTuple):
-    iris: Tensor  # B×2×3, near the pupil and outside
-    ring: Tensor  # B, the dark line around the iris, [0, 1]
-    pupil: Tensor  # B, in iris radii
-    red: Tensor  # B, [0, 1]
-    white: Tensor  # B×3
-    lashes: Tensor  # B, how dense, [0, 1]
+LIPSTICKS = (
+    (0.45, 0.02, 0.03),
+    (0.55, 0.12, 0.14),
+    (0.22, 0.02, 0.05),
+    (0.40, 0.14, 0.10),
+    (0.48, 0.05, 0.17),
+)
+SHADOWS = ((0.16, 0.09, 0.06), (0.05, 0.05, 0.06), (0.20, 0.13, 0.18), (0.10, 0.15, 0.22), (0.32, 0.20, 0.12))
 
 
 class Skin(NamedTuple):
-    """B people."""
+    """B people. Amounts are in [0, 1] unless said; colours are linear reflectance."""
 
-    level: Tensor  # B int64, 1…10 of the Monk scale
-    colour: Tensor  # B×3, linear reflectance
-    age: Tensor  # B in [0, 1], about 18 to 80 years
-    blood: Tensor  # B: how red cheeks, nose and ears are
-    lip_blood: Tensor  # B: how much redder lips are than the skin
-    mottling: Tensor  # B
+    tone: Tensor  # B, on the Monk scale, [1, 10]
+    undertone: Tensor  # B, -1 yellower … 1 redder
+    blush: Tensor  # B, blood in cheeks, nose, chin and ears
+    mottle: Tensor  # B, how uneven
     pores: Tensor  # B
-    freckles: Tensor  # B in [0, 1]
-    moles: Tensor  # B×4×3: places (x, y in cm of the mean face) and sizes (cm, 0 for none)
-    circles: Tensor  # B: dark rings under the eyes
-    shine: Tensor  # B: how oily, about 1
-    lines: Tensor  # B×5: of the forehead, between the brows, beside the eyes, under them, from nose to mouth
-    stubble: Tensor  # B in [0, 1]
-    brows: Brows
-    makeup: MakeUp
-    eyes: Eyes
-    teeth: Tensor  # B×3
-    gum: Tensor  # B×3
-    uneven: Tensor  # B, teeth
-    grain: Tensor  # B×6×64×64 in [0, 1]
+    freckles: Tensor  # B
+    moles: Tensor  # B×6×4: place in HEAD (u, v, of its side), radius (of its side; 0: none), darkness
+    circles: Tensor  # B, dark beneath the eyes
+    shine: Tensor  # B, oily … 0 matt
+    age: Tensor  # B, years
+    lines: Tensor  # B×6: forehead, frown, crow's feet, beneath the eyes, nasolabial, marionette
+    beard: Tensor  # B×5, hair painted on lip, chin, cheeks, sideburns, throat: 0 shaved … 1 short beard
+    brow: Tensor  # B×6: thickness (cm), arch (cm), length and gap (shares, ± about 0), density, darkness
+    lips: Tensor  # B×3: blood, darkness of the seam, depth of their fine lines
+    lipstick: Tensor  # B×4: colour, amount
+    shadow: Tensor  # B×4: of the lids, colour, amount
+    make_up: Tensor  # B×3: liner, foundation, rouge
+    iris: Tensor  # B×6: colour at the rim, colour at the pupil
+    eye: Tensor  # B×4: pupil (degrees), limbal ring, veins, yellowness of the white
+    teeth: Tensor  # B×3: yellowness, gaps, gums' darkness
+    lashes: Tensor  # B×2: length, density
+    grain: Tensor  # B×3×128×128, standard normal: what all noise is read from
+
+    def to(self, device: torch.device | str) -> "Skin":
+        """The same on another device."""
+        return Skin(*(value.to(device) for value in self))
 
 
 def draw_sex(seed: int, indices: Sequence[int]) -> Tensor:
-    """B in [0, 1]: 0 woman … 1 man; most lie near the ends."""
-    drawn = [rng(seed, "sex", index).beta(0.25, 0.25) for index in indices]
-    return torch.tensor(drawn, dtype=torch.float32)
+    """Between 0, a woman, and 1, a man, mostly near the ends: B."""
+    return torch.tensor([_sex(seed, index) for index in indices], dtype=torch.float32)
 
 
-def tone_level(seed: int, index: int) -> int:
-    """Its level on the Monk scale, 1…10: every ten identities in a row have all ten."""
-    deck = rng(seed, "tones", index // LEVELS).permutation(LEVELS)
-    return int(deck[index % LEVELS]) + 1
-
-
-def monk_reflectance() -> Array:
-    """Linear reflectance of the ten levels: 10×3."""
-    stored = np.array([[int(code[at : at + 2], 16) for at in (0, 2, 4)] for code in MONK]) / 255
-    return np.where(stored <= 0.04045, stored / 12.92, ((stored + 0.055) / 1.055) ** 2.4)
+def _sex(seed: int, index: int) -> float:
+    return float(rng(seed, "sex", index).beta(0.25, 0.25))
 
 
 def draw_skin(seed: int, indices: Sequence[int]) -> Skin:
-    """The skins of those identities, on the CPU. What depends on sex and tone does so loosely, as in life."""
-    sexes = draw_sex(seed, indices).tolist()
-    rows = [_draw(seed, index, sex) for index, sex in zip(indices, sexes, strict=True)]
-
-    def joined(parts: Sequence[object]) -> object:
-        first = parts[0]
-        if isinstance(first, tuple):
-            return type(first)(*(joined(column) for column in zip(*parts, strict=True)))  # type: ignore[arg-type]
-        array = np.stack([np.asarray(part) for part in parts])
-        return torch.from_numpy(array if array.dtype == np.int64 else array.astype(np.float32))
-
-    skin = joined(rows)
-    assert isinstance(skin, Skin)
-    return skin
+    """Skins of identities (each ≥ 0). Identities 10·n … 10·n + 9 have one each of the ten Monk tones."""
+    people = [_person(seed, index) for index in indices]
+    return Skin(*(torch.from_numpy(np.stack(values)).float() for values in zip(*people, strict=True)))
 
 
-def _draw(seed: int, index: int, sex: float) -> Skin:
-    """One person, whose fields are numbers and arrays."""
+def _person(seed: int, index: int) -> list[Array]:
     random = rng(seed, "skin", index)
-    u = random.uniform
+    sex, man = _sex(seed, index), _sex(seed, index) > 0.5
+    level = int(rng(seed, "tones", index // 10).permutation(10)[index % 10]) + 1
+    tone = float(np.clip(level + random.uniform(-0.45, 0.45), 1, 10))
+    fair = float(np.clip((7.0 - tone) / 4, 0, 1))
+    age = float(16 + 64 * random.beta(1.3, 1.9))
+    old = float(np.clip((age - 25) / 45, 0, 1.2))
 
-    def some(share: float, low: float, high: float) -> float:
-        """In a share of people something between, in others nothing; drawn alike, so that streams stay in step."""
-        value, has = u(low, high), u() < share
-        return value if has else 0.0
+    def some(share: float, low: float = 0.2, high: float = 1.0) -> float:
+        """An amount that only a share of people have."""
+        has, amount = random.random() < share, random.uniform(low, high)
+        return amount if has else 0.0
 
-    level = tone_level(seed, index)
-    table = np.log(monk_reflectance())
-    at = np.clip(level - 1 + u(-BETWEEN, BETWEEN), 0, LEVELS - 1)
-    below = min(int(at), LEVELS - 2)
-    colour = np.exp(table[below] + (at - below) * (table[below + 1] - table[below]))
-    colour = colour * np.exp(random.normal(0, 1, 3) * (0.02, 0.025, 0.04))
-    light = 1 - (level - 1) / (LEVELS - 1)
-    woman = 1 - sex
-    age = random.beta(1.4, 2.2)
-    old = np.clip((age - 0.25) / 0.75, 0, 1)
-    moles = np.zeros((4, 3))
-    for mole in moles:
-        mole[:] = u(-6, 6), u(-7, 8), some(0.3, 0.05, 0.16)
-    paint = u() < 0.55 * woman
-    hue = np.array([(0.30, 0.02, 0.03), (0.22, 0.03, 0.06), (0.35, 0.10, 0.09), (0.10, 0.01, 0.03)])
-    shades = np.array(
-        [(0.10, 0.06, 0.05), (0.05, 0.05, 0.06), (0.08, 0.06, 0.12), (0.30, 0.20, 0.14), (0.05, 0.10, 0.12)]
+    undertone, blush, mottle = random.uniform(-1, 1), random.beta(2, 3), random.beta(2, 3)
+    pores, shine = random.beta(2, 2), random.beta(2, 2)
+    freckles = some(0.05 + 0.3 * fair)
+    moles = np.stack(
+        [
+            random.uniform(0.22, 0.78, MOLES),
+            random.uniform(0.2, 0.82, MOLES),
+            random.uniform(0.002, 0.005, MOLES) * (random.random(MOLES) < 0.3),
+            random.uniform(0.4, 1.0, MOLES),
+        ],
+        1,
     )
-    makeup = MakeUp(
-        hue[random.integers(len(hue))] * np.exp(random.normal(0, 0.3, 3)),
-        some(0.75, 0.25, 0.95) * paint,
-        shades[random.integers(len(shades))] * np.exp(random.normal(0, 0.3)),
-        some(0.6, 0.15, 0.75) * paint,
-        some(0.6, 0.3, 1.0) * paint,
-        some(0.5, 0.1, 0.6) * paint,
+    if random.random() < 0.04:  # a birthmark
+        moles[0, 2:] = random.uniform(0.012, 0.035), random.uniform(0.2, 0.5)
+    circles = random.beta(1.6, 3) * (0.7 + 0.5 * old)
+    lines = np.clip(old * random.uniform(0.4, 1.3, 6) + random.uniform(0, 0.12, 6), 0, 1)
+    return [
+        np.asarray(value, np.float64)
+        for value in (
+            tone,
+            undertone,
+            blush,
+            mottle,
+            pores,
+            freckles,
+            moles,
+            circles,
+            shine,
+            age,
+            lines,
+            _beard(random, sex),
+            _brow(random, sex),
+            np.array([random.beta(2, 2), random.beta(2, 2), np.clip(random.beta(2, 3) + 0.4 * old, 0, 1)]),
+            np.append(_mixed(random, LIPSTICKS), some(0.03 if man else 0.4)),
+            np.append(_mixed(random, SHADOWS), some(0.02 if man else 0.35)),
+            np.array([some(0.02 if man else 0.4), some(0.03 if man else 0.4), some(0.02 if man else 0.35)]),
+            _iris(random, fair),
+            np.array(
+                [random.uniform(7, 17), random.beta(2, 2), random.beta(1.5, 3), random.beta(1.5, 3) * old]
+            ),
+            np.array(
+                [
+                    np.clip(random.beta(1.5, 3) + 0.25 * old, 0, 1),
+                    random.beta(2, 2),
+                    1 - fair * random.beta(3, 1),
+                ]
+            ),
+            np.array([random.uniform(0.4, 0.8) + 0.2 * (not man), random.uniform(0.5, 1)]),
+            random.standard_normal((3, GRAIN, GRAIN)),
+        )
+    ]
+
+
+def _beard(random: np.random.Generator, sex: float) -> Array:
+    """On lip, chin, cheeks, sideburns and throat."""
+    shapes = {
+        "full": (1.0, 1.0, 1.0, 1.0, 0.8),
+        "goatee": (1.0, 1.0, 0.15, 0.1, 0.1),
+        "moustache": (1.0, 0.15, 0.15, 0.15, 0.1),
+        "sideburns": (0.15, 0.15, 0.3, 1.0, 0.1),
+        "chin": (0.2, 1.0, 0.2, 0.2, 0.2),
+    }
+    shape = np.array(list(shapes.values())[random.choice(5, p=(0.5, 0.18, 0.14, 0.08, 0.1))])
+    has, amount = random.random() < 0.75, random.beta(1.0, 1.6)
+    uneven = random.uniform(0.8, 1.2, 5)
+    return np.asarray(np.clip(shape * uneven * amount, 0, 1) * (has and sex > 0.5))
+
+
+def _brow(random: np.random.Generator, sex: float) -> Array:
+    return np.array(
+        [
+            random.uniform(0.42, 0.78) + 0.22 * sex,
+            random.uniform(-0.1, 0.14) + 0.06 * (1 - sex),
+            random.uniform(-0.12, 0.1),
+            random.uniform(-0.1, 0.14),
+            np.clip(random.beta(4, 1.5) + 0.1 * sex, 0.4, 1),
+            random.uniform(0.45, 0.9),
+        ]
     )
-    eyes_shares = DARK_EYES + (LIGHT_EYES - DARK_EYES) * np.clip((light - 0.45) / 0.4, 0, 1)
-    iris = IRISES[random.choice(len(IRISES), p=eyes_shares / eyes_shares.sum())]
-    eyes = Eyes(
-        iris * np.exp(random.normal(0, 0.2) + random.normal(0, 0.08, (2, 3))),
-        u(0.2, 0.9),
-        u(0.24, 0.52),
-        u(0, 1) ** 2 * 0.7,
-        np.array((0.66, 0.63, 0.58)) * np.exp(random.normal(0, 0.08) - 0.12 * age),
-        u(0.1, 0.5) + 0.5 * makeup.liner + 0.15 * woman,
-    )
-    brows = Brows(
-        u(0.38, 0.72) * (0.75 + 0.4 * sex),
-        random.normal(0.0, 0.10) + 0.10 * woman,
-        u(-0.12, 0.12),
-        u(0.88, 1.12),
-        u(0.35, 1.0) * (0.8 + 0.2 * sex) * (1 - 0.3 * old),
-        u(0.0, 0.8),
-        u(0.3, 0.9),
-    )
-    return Skin(
-        np.int64(level),
-        colour,
-        age,
-        u(0.15, 1.0),
-        u(0.45, 1.25) * (0.7 + 0.3 * light),
-        u(0.2, 1.0),
-        u(0.3, 1.0),
-        some(0.35 * light**2, 0.2, 1.0),
-        moles,
-        u(0.0, 0.7) + 0.3 * old,
-        u(0.3, 1.5),
-        np.clip(random.normal(0, 0.14, 5) + 0.08 + old * u(0.3, 1.1, 5), 0, 1.2),
-        some(0.7 * sex**2, 0.15, 1.0),
-        brows,
-        makeup,
-        eyes,
-        np.array((0.66, 0.60, 0.47))
-        * np.exp(random.normal(0, 0.10) + np.array((0, 0, 1)) * random.normal(0, 0.12)),
-        np.array((0.36, 0.13, 0.12)) * np.exp(random.normal(0, 0.15) - 0.45 * (1 - light) * u()),
-        u(0.1, 1.0),
-        random.random(GRAIN),
-    )  # type: ignore[arg-type]
+
+
+def _iris(random: np.random.Generator, fair: float) -> Array:
+    light = np.array([0.18, 0.22, 0.15, 0.12, 0.13, 0.2])
+    dark = np.array([0.62, 0.3, 0.05, 0.01, 0.01, 0.01])
+    colours = np.array(IRISES)
+    one = colours[random.choice(6, p=light * fair + dark * (1 - fair))] * random.uniform(0.7, 1.35)
+    inner = one + (colours[random.choice((1, 2))] - one) * random.beta(1.2, 2)
+    return np.concatenate([one, inner])
+
+
+def _mixed(random: np.random.Generator, colours: Sequence[Sequence[float]]) -> Array:
+    one, other = (np.array(colours[at]) for at in random.integers(len(colours), size=2))
+    return np.asarray(one + (other - one) * random.random() * 0.5)
+
+
+def linear(colour: Tensor) -> Tensor:
+    """sRGB in [0, 1] to linear light (IEC 61966-2-1)."""
+    return torch.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055).clamp(min=0) ** 2.4)
+
+
+def monk_reflectance(tone: Tensor) -> Tensor:
+    """Linear reflectance of tones on the Monk scale, between its levels too: B → B×3."""
+    codes = torch.tensor(MONK, device=tone.device)
+    levels = linear(torch.stack([codes >> 16, (codes >> 8) & 255, codes & 255], 1) / 255)
+    below = tone.floor().clamp(1, 9)
+    share = (tone - below)[:, None]
+    at = below.long() - 1
+    return levels[at] * (1 - share) + levels[at + 1] * share
