@@ -37,8 +37,8 @@ def render_clip(
 ) -> Clip:
     """Clip number `clip` of a person: always the same for the same numbers.
 
-    style: of the motion (motion.py); None: one is drawn. maps: of renderer.MAPS. Raises ValueError for an unknown
-    style or map.
+    style: of the motion (motion.py); None: one is drawn. maps: of renderer.MAPS. Raises ValueError for an
+    unknown style or map.
     """
     motion = draw_motion(seed, [identity * CLIPS + clip], frames, style=style)
     return render_motion(seed, identity, clip, motion, size, device, maps, moving=style != STILLS)

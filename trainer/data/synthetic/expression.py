@@ -7,15 +7,18 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from trainer.data.synthetic.anatomy import AT, EXPRESSIONS
 from trainer.data.synthetic.eyes import LOWER, UPPER
 from trainer.data.synthetic.face import LIP_RINGS, mean_landmarks
-from trainer.data.synthetic.fields import Vector, displacement, weight
 from trainer.data.synthetic.fields import Blob as B
+from trainer.data.synthetic.fields import Vector, displacement, weight
 from trainer.data.synthetic.mesh import Array, Indices
+
+Flags = npt.NDArray[np.bool_]
 
 HINGE: Vector = (0.0, -0.3, -0.8)  # the jaw's, a little in front of the ears
 JAW_OPENS = 22.0  # degrees: the front teeth then are about 4 cm apart
@@ -29,7 +32,7 @@ class Lid(NamedTuple):
 
     upper: Array  # 2×C: shares of the lid above it, the picture's left eye first
     lower: Array  # 2×C
-    pair: Array  # 2×C: which of the nine pairs along the lids is nearest
+    pair: Indices  # 2×C: which of the nine pairs along the lids is nearest
 
 
 def jaw_moves(points: Array, name: str) -> Array:
@@ -43,11 +46,11 @@ def jaw_moves(points: Array, name: str) -> Array:
     return np.broadcast_to(np.asarray(push, np.float64), points.shape)
 
 
-def lower_share(points: Array, upper: Array, lower: Array) -> Array:
+def lower_share(points: Array, upper: Flags, lower: Flags) -> Array:
     """How much each point belongs to the lower side of the mouth's line: V, [0, 1].
 
-    Within the mouth the two sides part sharply, in the cheeks softly. upper, lower: V bool, points known to be the
-    upper lip's and the lower's.
+    Within the mouth the two sides part sharply, in the cheeks softly. upper, lower: V bool, points known to
+    be the upper lip's and the lower's.
     """
     x, y = np.abs(points[:, 0]), points[:, 1]
     below = y - LINE
@@ -62,8 +65,8 @@ def lower_share(points: Array, upper: Array, lower: Array) -> Array:
 def constant_shapes(points: Array, triangles: Indices) -> Array:
     """How each expression moves the skin's control points of any head: 44×C×3, cm; but for the lids' closing.
 
-    points: C×3, of the mean head, the face's landmarks first; triangles: T×3. Where control points are moved by the
-    jaw's bone, and the skin is soft, they follow by a share that fades to the ear.
+    points: C×3, of the mean head, the face's landmarks first; triangles: T×3. Where control points are moved
+    by the jaw's bone, and the skin is soft, they follow by a share that fades to the ear.
     """
     known = np.arange(len(points))
     rings = np.array(LIP_RINGS)
@@ -95,8 +98,9 @@ def constant_shapes(points: Array, triangles: Indices) -> Array:
     return shapes
 
 
-def _softened(share: Array, triangles: Indices, fixed: Array, times: int = 4) -> Array:
-    """Each value half the mean of its neighbours', so that skin bends instead of breaking; but for the fixed ones."""
+def _softened(share: Array, triangles: Indices, fixed: Flags, times: int = 4) -> Array:
+    """Each value half the mean of its neighbours', so that skin bends instead of breaking; but for the fixed
+    ones."""
     count = len(share)
     ends = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
     beside = np.zeros((count, count), bool)
@@ -108,7 +112,7 @@ def _softened(share: Array, triangles: Indices, fixed: Array, times: int = 4) ->
 
 
 def _upper_face(points: Array) -> dict[str, Array]:
-    made = {}
+    made: dict[str, Array] = {}
     for name, s in (("Left", 1), ("Right", -1)):
         half = _ease(0.5 + s * points[:, 0] / 1.2)[:, None]
 
@@ -139,9 +143,10 @@ def _upper_face(points: Array) -> dict[str, Array]:
 
 
 def _mouth(points: Array, low: Array) -> dict[str, Array]:
-    """The lips' shapes. low: C, from `lower_share`; the two lips are moved apart by it, however near they lie."""
+    """The lips' shapes. low: C, from `lower_share`; the two lips are moved apart by it, however near they
+    lie."""
     down, up = low[:, None], 1 - low[:, None]
-    made = {}
+    made: dict[str, Array] = {}
     for name, s in (("Left", 1), ("Right", -1)):
         half = _ease(0.5 + s * points[:, 0] / 1.6)[:, None]
         corner: Vector = (s * MOUTH_WIDTH, LINE + 0.05, -7.7)
@@ -195,7 +200,8 @@ def _mouth(points: Array, low: Array) -> dict[str, Array]:
 def lid_shares() -> Lid:
     """Of the 468 landmarks: how far each follows a lid that closes."""
     mean = mean_landmarks()[:468]
-    upper, lower, pair = (np.zeros((2, len(mean))) for _ in range(3))
+    upper, lower = np.zeros((2, len(mean))), np.zeros((2, len(mean)))
+    pair = np.zeros((2, len(mean)), np.int64)
     for eye in range(2):
         above, under = mean[list(UPPER[eye])], mean[list(LOWER[eye])]
         span = np.abs(above[-1, 0] - above[0, 0])
@@ -226,8 +232,8 @@ def _ease(t: Array) -> Array:
 def lid_shapes(neutral: Tensor) -> Tensor:
     """How lids that close move the landmarks of given faces: B×C×3 → B×2×2×C×3, cm.
 
-    The picture's left eye first, and of each the upper lid, then the lower: at 1 a lid has gone all the way to the
-    other one's place, on each face; so a closed eye is closed, wide or narrow.
+    The picture's left eye first, and of each the upper lid, then the lower: at 1 a lid has gone all the way
+    to the other one's place, on each face; so a closed eye is closed, wide or narrow.
     """
     shares = lid_shares()
     count = shares.upper.shape[1]
@@ -241,7 +247,8 @@ def lid_shapes(neutral: Tensor) -> Tensor:
 
 
 def lid_closing(expression: Tensor) -> Tensor:
-    """How far lids have closed: N×44 → N×2×2, as `lid_shapes` has them; together at most 1, so that they meet."""
+    """How far lids have closed: N×44 → N×2×2, as `lid_shapes` has them; together at most 1, so that they
+    meet."""
     sides = [
         [AT[f"{name}{side}"] for side in ("Right", "Left")] for name in ("eyeBlink", "eyeSquint", "eyeWide")
     ]

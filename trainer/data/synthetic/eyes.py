@@ -1,6 +1,7 @@
 """Eyeballs, the walls of their sockets, and lashes.
 
-The eyeballs are spheres that turn with the gaze; lids slide over them. What grows from the lids follows landmarks.
+The eyeballs are spheres that turn with the gaze; lids slide over them. What grows from the lids follows
+landmarks.
 """
 
 from functools import cache
@@ -57,7 +58,8 @@ def eyeball() -> Mesh:
 
 @cache
 def socket(right: bool, uv: tuple[tuple[float, float], ...]) -> Following:
-    """The edge of the lids and the wall behind it, down to behind the ball. uv: the landmarks' places (478)."""
+    """The edge of the lids and the wall behind it, down to behind the ball. uv: the landmarks' places
+    (478)."""
     ring = _clockwise_eye(right)
     mean = mean_landmarks()
     lids = mean[list(ring)]
@@ -78,7 +80,11 @@ def socket(right: bool, uv: tuple[tuple[float, float], ...]) -> Following:
 def lashes(right: bool) -> Following:
     """Two strips of lashes of an eye, the upper lid's and the lower's."""
     mean = mean_landmarks()
-    points, uv, follows, triangles, droops = [], [], [], [], []
+    points: list[Array] = []
+    uv: list[Array] = []
+    follows: list[Indices] = []
+    triangles: list[Indices] = []
+    droops: list[Array] = []
     u0, v0, u1, v1 = LASHES
     for lid, up, long in ((UPPER[right], 1.0, 0.75), (LOWER[right], -1.0, 0.38)):
         roots = mean[list(lid)]
@@ -86,7 +92,7 @@ def lashes(right: bool) -> Following:
         fan = (at - 0.5) * 0.7
         size = long * np.clip(np.minimum(at, 1 - at) * 5, 0.25, 1)
         tips = roots + np.stack([fan * size, -0.45 * up * size, -0.75 * size], 1)
-        first = sum(map(len, points))
+        first = sum(len(row) for row in points)
         points += [roots, tips]
         across = u0 + (u1 - u0) * at
         uv += [
@@ -121,7 +127,8 @@ def ball_centres(lids: Tensor) -> Tensor:
 
 
 def iris_points(centres: Tensor, turn: Tensor) -> Tensor:
-    """The ten landmarks of the irises: B×10×3, each eye's middle, then right, top, left and bottom of the rim.
+    """The ten landmarks of the irises: B×10×3, each eye's middle, then right, top, left and bottom of the
+    rim.
 
     centres: B×2×3; turn: B×3×3, the gaze's rotation.
     """

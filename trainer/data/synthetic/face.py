@@ -21,7 +21,8 @@ EARS = (0.0, -0.07, 0.35)  # the axis of the head, in widths of the mean face an
 SHUT = -0.0455  # widths of the face by which the mean mouth is opened
 SKIN_POINTS = 468  # of the 478 landmarks; the others are the irises'
 
-# The lips as four closed lines, from the outer edge to the inner, each from the left corner along the upper lip.
+# The lips as four closed lines, from the outer edge to the inner, each from the left corner along the upper
+# lip.
 LIP_RINGS = (
     (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146),
     (76, 184, 74, 73, 72, 11, 302, 303, 304, 408, 306, 307, 320, 404, 315, 16, 85, 180, 90, 77),
@@ -32,7 +33,8 @@ LIP_RINGS = (
 
 @cache
 def _measured() -> tuple[Array, Array]:
-    """The mean face with its mouth shut, and how it moves for each width of the face between the lips: 478×3."""
+    """The mean face with its mouth shut, and how it moves for each width of the face between the lips:
+    478×3."""
     with np.load(Path(models.__file__).with_name("mean_face.npz")) as file:
         mean, jaw = file["points"].astype(np.float64), file["jaw"].astype(np.float64)
     return mean + SHUT * jaw, jaw
@@ -61,7 +63,7 @@ def _upright(points: Array) -> Array:
 def mirror_landmarks() -> Indices:
     """Which landmark each of the 478 is in a mirror."""
     mean = mean_landmarks()
-    found = cKDTree(mean).query(mean * (-1, 1, 1))[1].astype(np.int64)
+    found: Indices = cKDTree(mean).query(mean * (-1, 1, 1))[1].astype(np.int64)
     assert (found[found] == np.arange(len(mean))).all()
     return found
 
@@ -80,8 +82,8 @@ def azimuthal(points: Array, centre: tuple[float, float, float] = (0.0, -1.0, 0.
 def face_triangles() -> Indices:
     """The triangles of the 468 landmarks of the skin, symmetric, with holes for the eyes and the mouth.
 
-    Delaunay's in an azimuthal map of the face with its mouth open, of one half and mirrored; the lips are strips
-    between their lines.
+    Delaunay's in an azimuthal map of the face with its mouth open, of one half and mirrored; the lips are
+    strips between their lines.
     """
     flat = azimuthal(open_landmarks()[:SKIN_POINTS])
     half = np.flatnonzero(flat[:, 0] < 1e-6)
@@ -112,7 +114,8 @@ def _clockwise(triangle: list[int], flat: Array) -> tuple[int, int, int]:
 
 
 def _flipped(triangles: list[tuple[int, int, int]], points: Array) -> list[tuple[int, int, int]]:
-    """Edges turned until the angles that face each of them sum to at most half a turn, measured on the surface
+    """Edges turned until the angles that face each of them sum to at most half a turn, measured on the
+    surface
     itself: a plane map's triangles are slivers where the surface is steep, at the wings of the nose."""
     for _ in range(20):
         facing = {}

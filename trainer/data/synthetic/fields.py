@@ -1,7 +1,7 @@
 """Smooth displacements of space, of which shapes and expressions are made.
 
-A field is a sum of soft blobs: what is near a blob's centre is pushed, or stretched about it. Fields move whatever
-lies there, be it skin, hair, or glasses.
+A field is a sum of soft blobs: what is near a blob's centre is pushed, or stretched about it. Fields move
+whatever lies there, be it skin, hair, or glasses.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,5 @@
-"""The head's skin: the face's landmarks, and around them skull, ears, neck and chest, in the mean proportions.
+"""The head's skin: the face's landmarks, and around them skull, ears, neck and chest, in the mean
+proportions.
 
 All lengths are centimetres of head space (face.py).
 """
@@ -37,7 +38,8 @@ EAR_RINGS, EAR_SPOKES = 8, 24
 
 @cache
 def skin() -> Mesh:
-    """Face and skull as one closed skin, but for the eyes and the mouth. The first 468 points are landmarks."""
+    """Face and skull as one closed skin, but for the eyes and the mouth. The first 468 points are
+    landmarks."""
     face = mean_landmarks()[:SKIN_POINTS]
     outline = face[list(FACE_OVAL)]
     face_uv = _face_uv()
@@ -77,8 +79,8 @@ def _face_uv() -> Array:
 
 
 def _unfolded(uv: Array, triangles: Indices) -> Array:
-    """Without triangles that lie upside down (in the nostrils, at the inner edge of the lips): their corners are
-    drawn to the middle of their neighbours."""
+    """Without triangles that lie upside down (in the nostrils, at the inner edge of the lips): their corners
+    are drawn to the middle of their neighbours."""
     beside: list[set[int]] = [set() for _ in uv]
     for triangle in triangles.tolist():
         for vertex in triangle:
@@ -145,7 +147,8 @@ def chest() -> Mesh:
 
 @cache
 def ear(right: bool) -> Mesh:
-    """An ear: helix, antihelix, concha, tragus and lobe as a relief over its outline. right: the picture's."""
+    """An ear: helix, antihelix, concha, tragus and lobe as a relief over its outline. right: the
+    picture's."""
     turn = np.linspace(0, 2 * np.pi, EAR_SPOKES, endpoint=False)  # from the top, backwards
     up, behind = np.cos(turn), np.sin(turn)
     # Rounder above, narrower at the lobe; flatter in front, where it grows from the head.

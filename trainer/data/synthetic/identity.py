@@ -1,7 +1,7 @@
 """Who a head is: the modes in which heads differ, and their drawing.
 
-Each mode is a field (fields.py) over the mean head, scaled so that a coefficient of 1 is about one standard deviation
-among adults; docs/data.md compares the outcome with published measurements.
+Each mode is a field (fields.py) over the mean head, scaled so that a coefficient of 1 is about one standard
+deviation among adults; docs/data.md compares the outcome with published measurements.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """Triangle meshes: parts that are joined to one, and their refinement as a linear map of control points.
 
-A vertex of the refined mesh is a fixed sum of control points, so whatever is linear in those (shapes, expressions)
-is linear in all vertices, and landmarks, which are control points, stay where they are.
+A vertex of the refined mesh is a fixed sum of control points, so whatever is linear in those (shapes,
+expressions) is linear in all vertices, and landmarks, which are control points, stay where they are.
 """
 
 from collections import defaultdict
@@ -22,7 +22,8 @@ BUTTERFLY = (1 / 2, 1 / 16, 1 / 16, -1 / 16, -1 / 16)
 
 
 class Mesh(NamedTuple):
-    """V vertices, T triangles. Seen from outside, and with y downwards, a triangle's vertices run clockwise."""
+    """V vertices, T triangles. Seen from outside, and with y downwards, a triangle's vertices run
+    clockwise."""
 
     points: Array  # V×3, cm
     triangles: Indices  # T×3
@@ -59,9 +60,9 @@ def kept(count: int) -> Refinement:
 def subdivide(triangles: Indices, count: int) -> tuple[Indices, Refinement]:
     """Every triangle in four, by the modified butterfly scheme, which keeps the old vertices and is smooth.
 
-    D. Zorin, P. Schröder, W. Sweldens, Interpolating Subdivision for Meshes with Arbitrary Topology (1996): the
-    weights of regular, extraordinary and boundary edges. triangles: T×3, of `count` vertices; the new vertices
-    come after the old ones, one an edge. Returns 4·T triangles.
+    D. Zorin, P. Schröder, W. Sweldens, Interpolating Subdivision for Meshes with Arbitrary Topology (1996):
+    the weights of regular, extraordinary and boundary edges. triangles: T×3, of `count` vertices; the new
+    vertices come after the old ones, one an edge. Returns 4·T triangles.
     """
     opposite: dict[tuple[int, int], int] = {}
     for a, b, c in triangles.tolist():
@@ -81,7 +82,8 @@ def subdivide(triangles: Indices, count: int) -> tuple[Indices, Refinement]:
 
 
 def linear_middles(triangles: Indices, count: int) -> Refinement:
-    """Where `subdivide` puts new vertices if they lie half-way: for places in a texture, which must not wave."""
+    """Where `subdivide` puts new vertices if they lie half-way: for places in a texture, which must not
+    wave."""
     edges = {
         (min(a, b), max(a, b)) for t in triangles.tolist() for a, b in zip(t, (*t[1:], t[0]), strict=True)
     }
@@ -180,7 +182,8 @@ def fans(triangles: Indices, count: int) -> Indices:
 def normals(points: Tensor, triangles: Tensor, fan: Tensor) -> Tensor:
     """Unit normals of the vertices, outwards: N×V×3. points: N×V×3; triangles: T×3; fan: V×M, from `fans`.
 
-    Triangles count by their area. Sums run over a table, not by scattering, so that they are the same each time.
+    Triangles count by their area. Sums run over a table, not by scattering, so that they are the same each
+    time.
     """
     a, b, c = (points.index_select(1, corner) for corner in triangles.unbind(1))
     faces = torch.linalg.cross(c - a, b - a)  # outwards, since they run clockwise: N×T×3
@@ -205,7 +208,8 @@ def strip(inner: Indices, outer: Indices) -> Indices:
 
 
 def grid(rows: int, columns: int, closed: bool = False) -> Indices:
-    """Triangles of rows of points, each row after the other; clockwise where rows go down and columns right."""
+    """Triangles of rows of points, each row after the other; clockwise where rows go down and columns
+    right."""
     at = np.arange(rows * columns).reshape(rows, columns)
     if closed:
         at = np.concatenate([at, at[:, :1]], 1)

@@ -88,10 +88,9 @@ def tongue() -> Mesh:
         )
         u.append(0.5 + 0.48 * around / np.pi)
         v.append(np.full_like(around, TONGUE[0] + (TONGUE[1] - TONGUE[0]) * t))
-    mesh = Mesh(
+    return Mesh(
         np.concatenate(points), grid(len(along), len(around)), _place(np.concatenate(u), np.concatenate(v))
     )
-    return mesh
 
 
 def _place(u: Array, v: Array) -> Array:

@@ -1,16 +1,16 @@
 """Identities: everything that makes a person, drawn from a seed and made ready to be rendered."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from trainer.data.synthetic.backdrop import backdrop, draw_backdrop
 from trainer.data.synthetic.beard import beard_displacement, beard_shown, paint_beard, paint_beard_roots
-from trainer.data.synthetic.colour import LUMINANCE
 from trainer.data.synthetic.cloth_texture import paint_clothes
 from trainer.data.synthetic.clothes import Clothes, clothes_displacement, clothes_shown, draw_clothes
+from trainer.data.synthetic.colour import LUMINANCE
 from trainer.data.synthetic.figure import make_figure, tables
 from trainer.data.synthetic.glasses import (
     Glasses,
@@ -35,7 +35,7 @@ CLIPS = 10_000  # more clips than these of one identity would share their scenes
 MIDDLE = 0.30  # luminance of the skin at which a camera neither brightens nor darkens
 METERING = 0.45  # share of a face's difference from it that the camera takes back, in stops
 
-Drawn = TypeVar("Drawn", bound=tuple[object, ...])
+Drawn = TypeVar("Drawn", bound=tuple[Any, ...])
 
 
 class Identity(NamedTuple):
@@ -80,12 +80,14 @@ def make_people(identity: Identity, size: int, device: torch.device | str = "cpu
     shown = torch.cat(
         (hair_shown(hair), beard_shown(hair.beard), glasses_shown(glasses), clothes_shown(clothes)), 1
     )
-    return People(figure, paint_atlas(here, size), fixed.all_shown(shown), exposure(monk_reflectance(here.skin.tone)))
+    return People(
+        figure, paint_atlas(here, size), fixed.all_shown(shown), exposure(monk_reflectance(here.skin.tone))
+    )
 
 
 def exposure(skin: Tensor) -> Tensor:
-    """What cameras do about faces that are darker or lighter than the middle: half of what would make all alike, in
-    stops. skin: B×3, linear reflectance."""
+    """What cameras do about faces that are darker or lighter than the middle: half of what would make all
+    alike, in stops. skin: B×3, linear reflectance."""
     grey = skin @ skin.new_tensor(LUMINANCE)
     return (MIDDLE / grey).pow(METERING).clamp(0.5, 3.5)
 
@@ -108,14 +110,15 @@ def paint_atlas(identity: Identity, size: int) -> Tensor:
 def draw_scene(
     seed: int, indices: Sequence[int], size: int, clip: int = 0, device: torch.device | str = "cpu"
 ) -> Scene:
-    """Light, background and camera of clip `clip` of each of those identities, for pictures of `size` pixels."""
+    """Light, background and camera of clip `clip` of each of those identities, for pictures of `size`
+    pixels."""
     numbers = [index * CLIPS + clip for index in indices]
-    drawn = draw_light(seed, numbers), draw_backdrop(seed, numbers), draw_lens(seed, numbers)
-    light, behind, lens = (moved(part, torch.device(device)) for part in drawn)
-    return Scene(light, backdrop(behind, size), lens)
+    here = torch.device(device)
+    behind = backdrop(moved(draw_backdrop(seed, numbers), here), size)
+    return Scene(moved(draw_light(seed, numbers), here), behind, moved(draw_lens(seed, numbers), here))
 
 
 def moved(drawn: Drawn, device: torch.device) -> Drawn:
     """A named tuple of tensors, or of such tuples, on a device."""
-    parts = (part.to(device) if isinstance(part, Tensor) else moved(part, device) for part in drawn)  # type: ignore[type-var]
+    parts = (part.to(device) if isinstance(part, Tensor) else moved(part, device) for part in drawn)
     return type(drawn)(*parts)

@@ -20,8 +20,8 @@ GRID = 256  # steps of a sample, to which corners are rounded
 FURTHEST = 2.0**17  # samples; up to here the ends of rows are exact in float64
 INFINITE = 0x7F800000  # the bits of an infinite float32
 
-# Given the places in the flattened B·H·W, the triangles (M each) and the weights (M×3) of fragments: which of them
-# are there (M bool).
+# Given the places in the flattened B·H·W, the triangles (M each) and the weights (M×3) of fragments: which
+# of them are there (M bool).
 Keep = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainer.data.synthetic.figure import Figure, Posed, Tables, make_figure, pose, project, rest, tables
+from trainer.data.synthetic.figure import Figure, Posed, Tables, pose, project, rest, tables
 from trainer.data.synthetic.lens import Lens, photograph
 from trainer.data.synthetic.lighting import Light, diffuse, specular, strand
 from trainer.data.synthetic.motion import Motion
@@ -69,9 +69,10 @@ def render(
 ) -> Frame:
     """Draw N frames.
 
-    who: N, which of the people (and scenes) each frame shows. size: of the pictures, pixels. maps: which of MAPS
-    are wanted besides the picture, its landmarks and labels. number: N, of the frame in its clip, which the camera's
-    noise goes by; 0 if not given. before: the motion a frame earlier, for motion blur; none without.
+    who: N, which of the people (and scenes) each frame shows. size: of the pictures, pixels. maps: which of
+    MAPS are wanted besides the picture, its landmarks and labels. number: N, of the frame in its clip, which
+    the camera's noise goes by; 0 if not given. before: the motion a frame earlier, for motion blur; none
+    without.
     Raises ValueError for another map.
     """
     if unknown := set(maps) - set(MAPS):
@@ -79,7 +80,8 @@ def render(
     device = people.atlas.device
     fixed, kind = tables(device), looks_on(device)
     posed = pose(people.figure, who, motion)
-    light, lens = (type(part)(*(field[who] for field in part)) for part in (scene.light, scene.lens))
+    light = Light(*(field[who] for field in scene.light))
+    lens = Lens(*(field[who] for field in scene.lens))
     shown = people.shown[who]
     places = project(posed.vertices, posed.focal)
     screen = torch.cat((places * (size * SIDE), posed.vertices[..., 2:]), 2)
@@ -169,7 +171,7 @@ def _lit(
     ball = fixed.ball.shape[0]
     occlusion = kind.occlusion.expand(len(who), -1).clone()
     first = posed.vertices.shape[1] - 2 * ball
-    away = posed.vertices[:, first:].unflatten(1, (2, ball))
+    away = posed.vertices[:, first:].reshape(len(who), 2, ball, 3)
     away = F.normalize(away - away.mean(2, keepdim=True), dim=3)
     occlusion[:, first:] = ball_occlusion(away).flatten(1)
     seen = seen * (0.35 + 0.65 * occlusion)
@@ -234,7 +236,8 @@ def _sampled(atlas: Tensor, uv: Tensor, person: Tensor, size: int) -> Tensor:
 
 
 def _pixels(values: Tensor, raster: Raster, size: int, behind: Tensor | None = None) -> Tensor:
-    """Samples' values (M×C) as the mean of each pixel: N×C×S×S, with what lies behind (the same shape), or 0."""
+    """Samples' values (M×C) as the mean of each pixel: N×C×S×S, with what lies behind (the same shape), or
+    0."""
     count, channels = raster.triangle.numel(), values.shape[1]
     samples = values.new_zeros(count, channels).index_copy(0, raster.covered, values)
     grid = samples.view(-1, size, SIDE, size, SIDE * channels).sum(2)

@@ -1,4 +1,5 @@
-"""What surfaces are like: how they shine, and how much of the surroundings each place of the template sees."""
+"""What surfaces are like: how they shine, and how much of the surroundings each place of the template
+sees."""
 
 from enum import IntEnum
 from typing import NamedTuple
@@ -10,7 +11,7 @@ from torch import Tensor
 from trainer.data.synthetic import mouth
 from trainer.data.synthetic.face import mean_landmarks
 from trainer.data.synthetic.lighting import SKIN_WRAP, Light
-from trainer.data.synthetic.mesh import Array, normals
+from trainer.data.synthetic.mesh import Array, Indices, normals
 from trainer.data.synthetic.shadow import shadow
 from trainer.data.synthetic.template import Label, Template
 
@@ -67,7 +68,7 @@ def looks(made: Template, device: torch.device) -> Looks:
     )
 
 
-def _surfaces(made: Template) -> Array:
+def _surfaces(made: Template) -> Indices:
     by_label = {
         Label.SKIN: Surface.SKIN,
         Label.HAIR: Surface.HAIR,
@@ -86,14 +87,15 @@ def _surfaces(made: Template) -> Array:
 
 
 def _occlusion(made: Template) -> Array:
-    """The share of a cosine-weighted sky that each vertex sees past the bare head at rest, from many sides' shadows;
-    in the mouth and behind the lids by hand, as they open."""
+    """The share of a cosine-weighted sky that each vertex sees past the bare head at rest, from many sides'
+    shadows; in the mouth and behind the lids by hand, as they open."""
     points = np.concatenate([made.refinement.of(made.points), np.zeros((len(made.uv) - made.balls, 3))])
     seen = _sky(made, points)
     lips = float(mean_landmarks()[13, 2])
 
-    def of(name: str) -> Array:
-        return np.unique(made.triangles[made.triangle_ranges[name]])
+    def of(name: str) -> Indices:
+        found: Indices = np.unique(made.triangles[made.triangle_ranges[name]])
+        return found
 
     depth = points[:, 2] - lips
     bag = of("bag")
@@ -138,8 +140,8 @@ def _sky(made: Template, points: Array) -> Array:
 
 
 def ball_occlusion(away: Tensor) -> Tensor:
-    """How much an eyeball's surface sees, for directions from its centre (…×3, unit length): the upper lid and the
-    corners keep light off: …."""
+    """How much an eyeball's surface sees, for directions from its centre (…×3, unit length): the upper lid
+    and the corners keep light off: …."""
     above = ((away[..., 1] + 0.62) / 0.5).clamp(0, 1)
     aside = ((0.98 - away[..., 0].abs()) / 0.5).clamp(0, 1)
     return 0.38 + 0.62 * above * above * (3 - 2 * above) * aside

@@ -1,7 +1,7 @@
 """The one mesh that everybody shares: all parts joined, with what each of their points follows.
 
-Control points are what shapes and expressions move; the vertices that are drawn come from them, finer where skin
-is seen from near. Eyeballs are vertices of their own: they turn.
+Control points are what shapes and expressions move; the vertices that are drawn come from them, finer where
+skin is seen from near. Eyeballs are vertices of their own: they turn.
 """
 
 from collections.abc import Sequence
@@ -45,7 +45,8 @@ class Label(IntEnum):
 
 
 class Part(NamedTuple):
-    """A piece of the template. follows: V, the landmark whose motion each point copies, −1 for none; None: none."""
+    """A piece of the template. follows: V, the landmark whose motion each point copies, −1 for none; None:
+    none."""
 
     name: str
     mesh: Mesh
@@ -149,7 +150,9 @@ def join(all_parts: Sequence[Part]) -> Template:
         moves.append(moved)
         follows.append(own)
         droops.append(np.zeros((count, 3)) if part.droops is None else part.droops)
-    return _joined(all_parts, points, np.concatenate(moves, 1), np.concatenate(follows), np.concatenate(droops))
+    return _joined(
+        all_parts, points, np.concatenate(moves, 1), np.concatenate(follows), np.concatenate(droops)
+    )
 
 
 def _tongue_out(points: Array) -> Array:
