@@ -169,7 +169,7 @@ def _mouth(points: Array, low: Array) -> dict[str, Array]:
         made[f"mouthLowerDown{name}"] = down * side(
             B((s * 1.1, LINE + 0.5, -9.0), (1.0, 0.9, 2.0), push=(s * 0.05, 0.5, 0.05))
         )
-        flat = half * weight(points, (0, LINE, -9), (2.2, 0.6, 2.5))[:, None] * (0, 1, 0)
+        flat = half * weight(points, (0, LINE, -9), (2.2, 0.6, 2.5))[:, None] * (0.0, 1.0, 0.0)
         made[f"mouthPress{name}"] = flat * (up * 0.10 - down * 0.14) - 0.35 * flat * (points[:, 1:2] - LINE)
         whole = weight(points, (0, LINE + 0.2, -8.5), (2.8, 1.6, 3.5))[:, None]
         made[f"mouth{name}"] = whole * (s * 0.75, 0, 0) + displacement(
