@@ -1,0 +1,150 @@
+"""Renders to measure and to learn from, drawn by worker processes.
+
+    for shots in draw_all(orders_of(200, frames=4, motion=anything, size=128), workers=2): ...
+
+Whom a picture shows, in which light and before what, and what the face does there are numbered apart, so that
+each can change while the others stay.
+"""
+
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from trainer.data.synthetic.figure import Figure
+from trainer.data.synthetic.lighting import Light
+from trainer.data.synthetic.motion import Motion, draw_motion
+from trainer.data.synthetic.people import draw_identity, draw_scene, make_people
+from trainer.data.synthetic.renderer import People, Scene, render
+from trainer.data.synthetic.seeds import rng
+
+AT_ONCE = 8  # frames: more are no faster on a CPU, and need more memory
+
+Draw = Callable[[int, Sequence[int]], Motion]  # seed, numbers: a frame for each
+
+
+class Order(NamedTuple):
+    """What one worker draws at a time: N frames of few people."""
+
+    seed: int
+    people: tuple[int, ...]  # N
+    scenes: tuple[int, ...]  # N, lights and backdrops
+    moves: tuple[int, ...]  # N
+    motion: Draw
+    size: int  # of the pictures, pixels
+    maps: tuple[str, ...] = ()  # drawn too, and left there
+
+
+class Shots(NamedTuple):
+    """N frames."""
+
+    picture: npt.NDArray[np.uint8]  # N×S×S×3
+    points: npt.NDArray[np.float32]  # N×478×3, crop units
+    labels: npt.NDArray[np.uint8]  # N×S×S
+    person: npt.NDArray[np.int64]  # N
+    angles: npt.NDArray[np.float32]  # N×3 degrees: yaw, pitch, roll
+
+
+def draw(order: Order) -> Shots:
+    """The frames of an order, on this process's CPU."""
+    cpu = torch.device("cpu")
+    whom = sorted(set(order.people))
+    people = make_people(draw_identity(order.seed, whom), order.size, cpu)
+    motion = order.motion(order.seed, order.moves)
+    found: list[Shots] = []
+    with torch.inference_mode():
+        for first in range(0, len(order.people), AT_ONCE):
+            part = slice(first, first + AT_ONCE)
+            rows = torch.tensor([whom.index(one) for one in order.people[part]])
+            shown = People(Figure(*(t[rows] for t in people.figure)), people.atlas[rows], people.shown[rows])
+            around = sorted(set(order.scenes[part]))
+            scene = draw_scene(order.seed, around, order.size)
+            where = torch.tensor([around.index(one) for one in order.scenes[part]])
+            scene = Scene(Light(*(t[where] for t in scene.light)), scene.backdrop[where])
+            moves = Motion(*(values[part] for values in motion))
+            frame = render(shown, scene, torch.arange(len(rows)), moves, order.size, order.maps)
+            picture = (frame.picture * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+            found.append(
+                Shots(
+                    picture.contiguous().numpy(),
+                    frame.points.numpy(),
+                    frame.labels.numpy(),
+                    np.array(order.people[part]),
+                    moves.rotation.numpy(),
+                )
+            )
+    return joined(found)
+
+
+def joined(shots: Iterable[Shots]) -> Shots:
+    """All in one."""
+    return Shots(*(np.concatenate(parts) for parts in zip(*shots, strict=True)))
+
+
+def orders_of(
+    people: Iterable[int], frames: int, motion: Draw, size: int, seed: int, stream: int = 0
+) -> list[Order]:
+    """An order for each person, whose frames have nothing in common but him. stream: another number, other
+    frames."""
+    made = []
+    for person in people:
+        numbers = tuple((stream * 1_000_000 + person) * 64 + frame for frame in range(frames))
+        made.append(Order(seed, (person,) * frames, numbers, numbers, motion, size))
+    return made
+
+
+def draw_all(orders: Sequence[Order], workers: int) -> Iterator[Shots]:
+    """Each order's frames, in order. workers: processes of one thread each; 0: this process."""
+    if not workers:
+        yield from map(draw, orders)
+        return
+    with crew(workers) as pool:
+        yield from pool.imap(draw, orders)
+
+
+def crew(workers: int) -> Any:
+    """A pool of processes to draw, of one thread each."""
+    return multiprocessing.get_context("spawn").Pool(workers, torch.set_num_threads, (1,))
+
+
+def anything(seed: int, numbers: Sequence[int]) -> Motion:
+    """Any expression and gaze, head and place, of all that rendered people do."""
+    return draw_motion(seed, numbers, 1, style="stills")
+
+
+def turned(seed: int, numbers: Sequence[int]) -> Motion:
+    """Any expression and gaze; heads within ±30° yaw, ±20° pitch, ±15° roll, and well within the picture."""
+    return _held(anything(seed, numbers), seed, numbers, (30.0, 20.0, 15.0))
+
+
+def frontal(seed: int, numbers: Sequence[int]) -> Motion:
+    """Likewise; heads within 10° of looking into the camera."""
+    return _held(anything(seed, numbers), seed, numbers, (10.0, 10.0, 10.0))
+
+
+def calm(seed: int, numbers: Sequence[int]) -> Motion:
+    """Faces at rest, that look into a camera some way off: its angle of view is 20°."""
+    held = frontal(seed, numbers)
+    zero = torch.zeros_like
+    near = held.rotation * 0.3
+    fov = torch.full_like(held.fov, 20.0)
+    return Motion(zero(held.expression), zero(held.gaze), near, held.shift, held.scale, fov)
+
+
+def close(seed: int, numbers: Sequence[int]) -> Motion:
+    """Any expression, gaze and head, the face large in the picture: to be cropped from it."""
+    motion = anything(seed, numbers)
+    random = np.array([rng(seed, "realism.close", number).random() for number in numbers])
+    scale = torch.from_numpy((1.1 + 0.35 * random).astype(np.float32))
+    return motion._replace(scale=scale, shift=motion.shift * 0.3)
+
+
+def _held(motion: Motion, seed: int, numbers: Sequence[int], limits: tuple[float, float, float]) -> Motion:
+    random = np.stack([rng(seed, "realism.held", number).uniform(-1, 1, 4) for number in numbers])
+    values = torch.from_numpy(random.astype(np.float32))
+    scale = 1.1 + 0.2 * values[:, 3]
+    rotation = values[:, :3] * torch.tensor(limits)
+    return motion._replace(rotation=rotation, shift=motion.shift * 0.4, scale=scale)
