@@ -2,8 +2,8 @@
 
     points = LandmarkRegressor()(pictures)  # B×1×96×96 in [0, 1] → B×68×2, crop units, as in LANDMARKS_68
 
-A heat map for each point, whose mean place is the answer: X. Sun et al., "Integral human pose regression", ECCV
-2018. So no answer is bound to a grid, and every part of the network is told how far off it was.
+A heat map for each point, whose mean place is the answer: X. Sun et al., "Integral human pose regression",
+ECCV 2018. So no answer is bound to a grid, and every part of the network is told how far off it was.
 """
 
 import torch
@@ -18,7 +18,7 @@ MAPS = 24  # side of the heat maps
 
 
 class LandmarkRegressor(nn.Module):
-    """0.6 M parameters and 45 million multiplications a picture."""
+    """0.4 M parameters and 42 million multiplications a picture."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,6 +33,7 @@ class LandmarkRegressor(nn.Module):
         self.fine_again = _conv(b, b)
         self.heat = nn.Conv2d(b, len(LANDMARKS_68), 1)
         self.register_buffer("grid", (torch.arange(MAPS) + 0.5) / MAPS, persistent=False)
+        lay_out(self)
 
     def forward(self, pictures: Tensor) -> Tensor:
         """pictures: B×1×96×96 in [0, 1]. Each is brought to one brightness and contrast."""
@@ -43,6 +44,13 @@ class LandmarkRegressor(nn.Module):
         middle = self.middle_again(middle + _doubled(self.to_middle(self.coarse(middle))))
         whole = self.fine_again(fine + _doubled(self.to_fine(middle)))
         return _mean_place(self.heat(whole), self.get_buffer("grid"))
+
+
+def lay_out(network: nn.Module) -> None:
+    """Kernels with their channels last, as CPUs are a third faster with; pictures then follow."""
+    for parameter in network.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
 class Residual(nn.Module):

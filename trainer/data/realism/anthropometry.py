@@ -18,11 +18,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from models.face_geometry import rigid_fit, RIGID
+from models.face_geometry import RIGID, rigid_fit
 from models.face_tracker import FaceTracker, settled_points
 from trainer.data.realism.media import clips, portraits
 from trainer.data.realism.readings import Findings, Reading
-from trainer.data.realism.renders import calm, draw_all, orders_of
+from trainer.data.realism.renders import draw_all, orders_of, portrait
 from trainer.data.synthetic.face import mean_landmarks
 from trainer.data.synthetic.figure import make_figure, pose, rest
 from trainer.data.synthetic.people import draw_identity
@@ -75,8 +75,8 @@ RATIOS: dict[str, Callable[[Array], Array]] = {
 
 def measure(people: int, tracked: int, seed: int, workers: int, media: Path | None) -> Findings:
     """Of `people` by the truth, and of `tracked` of them by MediaPipe on a frontal render at rest."""
-    truth = neutral_points(people, seed)
-    facing = to_front(truth)
+    truth = true_points(people, seed)
+    facing = to_front(true_points(people, seed, smiling=True))
     seen = to_front(seen_points(tracked, seed, workers))
     readings = []
     for name, length in LENGTHS.items():
@@ -86,7 +86,8 @@ def measure(people: int, tracked: int, seed: int, workers: int, media: Path | No
         mean = 10 * float(_apart(truth, *length.ends).mean())
         readings.append(Reading(PART, f"… its mean (published: {_both(length.published)})", mean, "mm"))
     notes = [
-        "anthropometry: spread is standard deviation / mean of a neutral face's length, of as many men as women",
+        "anthropometry: spread is standard deviation / mean; of the published ones, of as many men as women",
+        "anthropometry: lengths are those of faces at rest; half of those whose ratios are taken smile",
         "anthropometry: rendered ratios, 1st to 99th percentile, by the truth and as MediaPipe sees renders: "
         + "; ".join(f"{name} {_range(of(facing))}, {_range(of(seen))}" for name, of in RATIOS.items()),
     ]
@@ -106,24 +107,25 @@ def measure(people: int, tracked: int, seed: int, workers: int, media: Path | No
     return Findings(readings, notes)
 
 
-def neutral_points(people: int, seed: int) -> Array:
-    """Neutral landmarks: P×478×3 cm, in front of the camera."""
+def true_points(people: int, seed: int, smiling: bool = False) -> Array:
+    """True landmarks of faces at rest, or as people look in portraits: P×478×3 cm, in front of the camera."""
     found = []
     with torch.inference_mode():
         for first in range(0, people, AT_ONCE):
             indices = range(first, min(first + AT_ONCE, people))
             figure = make_figure(draw_identity(seed, indices).shape)
-            found.append(pose(figure, torch.arange(len(indices)), rest(len(indices))).landmarks)
+            motion = portrait(seed, indices) if smiling else rest(len(indices))
+            found.append(pose(figure, torch.arange(len(indices)), motion).landmarks)
     return torch.cat(found).double().numpy()
 
 
 def seen_points(people: int, seed: int, workers: int) -> Array:
-    """What MediaPipe sees in a nearly frontal render of each at rest: n×478×3 pixels. Raises ValueError where it
-    sees no face in any."""
+    """What MediaPipe sees in a portrait of each: n×478×3 pixels. Raises ValueError where it sees no face in
+    any."""
     found = []
     blank = np.zeros((SIZE, SIZE, 3), np.uint8)
     with FaceTracker() as tracker:
-        for shots in draw_all(orders_of(range(people), 1, calm, SIZE, seed, stream=4), workers):
+        for shots in draw_all(orders_of(range(people), 1, portrait, SIZE, seed, stream=4), workers):
             tracker.track(blank)  # so that it forgets the last one
             points = settled_points(shots.picture[0], tracker)
             if points is not None:
@@ -149,7 +151,7 @@ def real_points(media: Path) -> dict[str, Array]:
 
 
 def to_front(points: Array) -> Array:
-    """Landmarks (N×478×3, any unit, z away from the camera) turned and scaled to the mean face's: N×478×3 cm."""
+    """Landmarks (N×478×3, any unit) turned and scaled to fit the mean face: N×478×3 cm."""
     found = torch.from_numpy(np.asarray(points, np.float64))
     mean = torch.from_numpy(np.asarray(mean_landmarks(), np.float64)).expand(len(found), -1, -1)
     scale, rotation, shift = rigid_fit(found[:, list(RIGID)], mean[:, list(RIGID)])

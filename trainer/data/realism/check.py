@@ -1,7 +1,7 @@
 """All that is asked of rendered faces, measured: a table, and check.json and check.md.
 
-    python -m trainer.prepare check --media ../shared/media --output docs/check
-    python -m trainer.prepare check --only detection tones --quick
+python -m trainer.prepare check --media ../shared/media --output docs/check
+python -m trainer.prepare check --only detection tones --quick
 """
 
 import json
@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from trainer.data.realism import anthropometry, detection, embedder, regressor, speed, tones
 from trainer.data.realism.media import check_media
 from trainer.data.realism.readings import Findings, as_json, table
+from trainer.data.settings import Settings
 
 Part = Literal["detection", "regressor", "embedder", "anthropometry", "tones", "speed"]
 PARTS: tuple[Part, ...] = get_args(Part)
@@ -37,15 +38,13 @@ FULL = Effort(1000, 1250, 3000, 1000, 2500, 1000, 200, 8, 64)
 QUICK = Effort(8, 2, 2, 4, 2, 10, 2, 2, 2)
 
 
-class CheckSettings(BaseModel):
+class CheckSettings(Settings):
     """What to measure."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     only: tuple[Part, ...] = PARTS
     """Parts of the check; by default all."""
     media: Path | None = None
-    """Folder with portraits/ and driving/: real faces to compare with. Without it, what needs them is left out."""
+    """Folder with portraits/ and driving/: real faces to compare with. None: what needs them is left out."""
     output: Path | None = None
     """Folder for check.json and check.md."""
     seed: int = Field(default=0, ge=0)
@@ -63,8 +62,8 @@ class CheckSettings(BaseModel):
 def check(settings: CheckSettings) -> Iterator[Findings]:
     """Measures part by part, in the order of `PARTS`, and writes the files after each.
 
-    Raises ValueError for a folder of media that isn't laid out as expected, before anything is drawn, and OSError
-    where the output can't be written.
+    Raises ValueError, before anything is drawn, for a folder of media that isn't laid out as expected, and
+    OSError where the output can't be written.
     """
     if settings.media is not None:
         check_media(settings.media)

@@ -93,14 +93,16 @@ def degraded(crops: Tensor, random: torch.Generator) -> Tensor:
         return torch.rand(shape, generator=random)
 
     found = []
-    for row, low in zip(crops.split(1), (1 - 0.75 * drawn(count) ** 2).tolist(), strict=True):
+    for row, low in zip(torch.split(crops, 1), (1 - 0.75 * drawn(count) ** 2).tolist(), strict=True):
         side = max(int(size * low), 16)  # a face far away, or out of focus
         small = F.interpolate(row, (side, side), mode="bilinear", antialias=True, align_corners=False)
         found.append(F.interpolate(small, (size, size), mode="bicubic", align_corners=False))
     crops = torch.cat(found).clamp(0, 1)
     gamma = 2 ** (1.6 * drawn(count, 1, 1, 1) - 0.8)
     gain, tint = 0.6 + 0.7 * drawn(count, 1, 1, 1), 0.9 + 0.2 * drawn(count, channels, 1, 1)
-    shade = F.interpolate(0.7 + 0.6 * drawn(count, 1, 3, 3), (size, size), mode="bilinear", align_corners=True)
+    shade = F.interpolate(
+        0.7 + 0.6 * drawn(count, 1, 3, 3), (size, size), mode="bilinear", align_corners=True
+    )
     shade = torch.where(drawn(count, 1, 1, 1) < 0.5, shade, 1.0)
     crops = ((crops + 1e-4) ** gamma * gain * tint * shade).clamp(0, 1)
     crops = _patched(crops, drawn)
@@ -116,7 +118,7 @@ def degraded(crops: Tensor, random: torch.Generator) -> Tensor:
 
 
 def _patched(crops: Tensor, drawn: Callable[..., Tensor]) -> Tensor:
-    """A third of the crops with an even or noisy rectangle before them, as hands, cups and microphones are."""
+    """A third of the crops with a rectangle before them, as hands, cups and microphones are."""
     count, channels, size = crops.shape[:3]
     place = drawn(count, 4)
     line = (torch.arange(size) + 0.5) / size
@@ -132,5 +134,3 @@ def _axes(squares: Squares) -> Tensor:
     """The crop's x and y axes, whole sides, in picture sides: B×2×2, columns."""
     cos, sin = squares.angle.cos() * squares.side, squares.angle.sin() * squares.side
     return torch.stack((cos, -sin, sin, cos), 1).view(-1, 2, 2)
-
-

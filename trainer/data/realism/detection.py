@@ -1,6 +1,7 @@
 """Does MediaPipe take renders for faces, and do its landmarks lie where they truly are?
 
-Errors are in percent of the interocular distance: that of the eyes' outer corners in the picture, by the truth.
+Errors are in percent of the interocular distance: that of the eyes' outer corners in the picture, by the
+truth.
 """
 
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.face_geometry import EYE_CORNERS, LANDMARKS_68, LIP_CORNERS
-from models.face_tracker import Box, FaceDetector, FaceTracker, Picture, Points, box_of, settled_points
+from models.face_tracker import Box, FaceDetector, FaceTracker, Points, box_of, settled_points
 from trainer.data.realism.readings import Findings, Reading
 from trainer.data.realism.renders import Draw, Order, draw_all, frontal, orders_of, turned
 
@@ -59,9 +60,9 @@ def measure(count: int, seed: int, workers: int) -> Findings:
         value = errors[:, [LANDMARKS_68[row] for row in rows]].mean()
         readings.append(Reading(PART, f"… {region}, of the 68", float(value), "%"))
     near = np.array([is_frontal(one.angles) for one in seen])
-    for words, rows in (("frontal", near), ("turned", ~near)):
-        if rows.any():
-            readings.append(Reading(PART, f"… {words} faces", float(errors[rows].mean()), "%"))
+    for words, those in (("frontal", near), ("turned", ~near)):
+        if those.any():
+            readings.append(Reading(PART, f"… {words} faces", float(errors[those].mean()), "%"))
     for words, ratio in (("mouth", mouth_opening), ("eye", eye_opening)):
         values = np.array([(ratio(_points(one)), ratio(one.truth)) for one in seen])
         value = correlation(values[:, 0], values[:, 1])
@@ -71,8 +72,8 @@ def measure(count: int, seed: int, workers: int) -> Findings:
     return Findings(
         readings,
         [
-            "detection: interocular distance is that of the eyes' outer corners in the picture, by the truth; the "
-            "error is the mean over 478 landmarks and all renders in which the tracker found a face",
+            "detection: interocular distance is that of the eyes' outer corners in the picture, by the truth; "
+            "the error is the mean over 478 landmarks and the renders in which the tracker found a face",
             f"detection: found minus true, % of that distance to the right and down: {worst}",
         ],
     )
@@ -123,7 +124,9 @@ def mouth_opening(points: Array) -> float:
 def eye_opening(points: Array) -> float:
     """Height of the gap between the lids / width of the eye, in the picture: the mean of both eyes."""
     corners = (EYE_CORNERS[:2], EYE_CORNERS[2:])
-    return sum(_apart(points, *lid) / _apart(points, *ends) for lid, ends in zip(LIDS, corners, strict=True)) / 2
+    return (
+        sum(_apart(points, *lid) / _apart(points, *ends) for lid, ends in zip(LIDS, corners, strict=True)) / 2
+    )
 
 
 def correlation(a: Array, b: Array) -> float:

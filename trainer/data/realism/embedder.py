@@ -1,8 +1,9 @@
-"""Are rendered people different from one another? A small network learns half of them, and finds the others again.
+"""Are rendered people different from one another? A small network learns half of them, and finds the others
+again.
 
-It is asked for each of the other people: among one picture of each, which is the one of the person in this other
-picture, with another pose and expression? It sees what a detector would crop, hair and all; in a further trial
-only the face, everything else grey.
+It is asked for each of the others: among one picture of each, which one shows the person of this other
+picture, with another pose and expression? It sees the face and hair about it; in a further trial the face
+alone, everything else grey.
 """
 
 from typing import NamedTuple
@@ -55,8 +56,9 @@ def measure(people: int, steps: int, seed: int, workers: int) -> Findings:
     return Findings(
         readings,
         [
-            f"embedder: learnt {half} people from {len(learnt.pictures)} renders, {steps} steps of {BATCH}; other "
-            "pose, expression and angle of view in each picture, and other light and background; the goal is "
+            f"embedder: learnt {half} people from {len(learnt.pictures)} renders, "
+            f"{steps} steps of {BATCH}; "
+            "other pose, expression and angle of view in each picture, and other light and background; the goal is "
             f"asked of the second figure; chance is {100 / max(half, 1):.2g} %",
         ],
     )
@@ -79,7 +81,7 @@ def train(learnt: Album, steps: int, seed: int) -> IdentityEmbedder:
     """In evaluation mode. Half of what it learns from are faces alone."""
     torch.manual_seed(seed)
     random = torch.Generator().manual_seed(seed)
-    network = IdentityEmbedder().to(memory_format=torch.channels_last)
+    network = IdentityEmbedder()
     people = torch.nn.Parameter(torch.randn(int(learnt.person.max()) + 1, NUMBERS) / NUMBERS**0.5)
     optimiser = torch.optim.AdamW([*network.parameters(), people], lr=RATE, weight_decay=5e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=max(steps, 2), pct_start=0.1)
@@ -88,7 +90,7 @@ def train(learnt: Album, steps: int, seed: int) -> IdentityEmbedder:
         network.train()
         loss = margin_loss(network(_lesson(learnt, rows, random)), people, learnt.person[rows])
         optimiser.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimiser.step()
         schedule.step()
     return network.eval()
@@ -98,7 +100,7 @@ def train(learnt: Album, steps: int, seed: int) -> IdentityEmbedder:
 def embed(network: IdentityEmbedder, album: Album, face: bool) -> Tensor:
     """N×128. face: of the face alone."""
     found = []
-    for rows in torch.arange(len(album.pictures)).split(BATCH):
+    for rows in torch.split(torch.arange(len(album.pictures)), BATCH):
         alone = torch.full((len(rows),), face)
         squares = Squares(*(part[rows] for part in album.squares))
         found.append(network(cut(_shown(album, rows, alone), squares, SIDE)))
@@ -106,7 +108,7 @@ def embed(network: IdentityEmbedder, album: Album, face: bool) -> Tensor:
 
 
 def _trial(people: range, seed: int) -> list[Order]:
-    """Three pictures of each: the gallery's, one in the same light, one in another. No two poses are alike."""
+    """Three pictures of each: the gallery's, one in the same light, one in another; all in other poses."""
     made = []
     for order in orders_of(people, 3, turned, SIZE, seed, stream=3):
         first, _, third = order.scenes
@@ -144,5 +146,6 @@ def _face(shots: Shots) -> Tensor:
     size = shots.labels.shape[1]
     outlines = np.zeros(shots.labels.shape, np.uint8)
     for outline, points in zip(outlines, shots.points, strict=True):
-        cv2.fillPoly(outline, [np.round(points[list(FACE_OVAL), :2] * size).astype(np.int32)], 1)
+        corners = np.round(points[list(FACE_OVAL), :2] * size).astype(np.int32)
+        cv2.fillPoly(outline, [corners], (1,))
     return torch.from_numpy(np.isin(shots.labels, [int(label) for label in FACE]) & (outlines > 0))

@@ -1,13 +1,13 @@
-"""Real faces to compare rendered ones with: a folder's portraits/ and driving/, with what the tracker sees."""
+"""Real faces to compare rendered ones with: a folder's portraits/ and driving/, as the tracker sees them."""
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from models.face_tracker import FaceTracker, Picture, Points, settled_points
 from models.portrait_face import find_faces
+from trainer.data.decoding import moments, read_picture
+from trainer.data.layouts import Clip
 
 PICTURES = {".jpg", ".jpeg", ".png"}
 CLIPS = {".mp4", ".mov", ".webm", ".mkv"}
@@ -32,7 +32,9 @@ def portraits(media: Path) -> Iterator[Seen]:
 def clips(media: Path) -> Iterator[Seen]:
     """The videos of media/driving, by name, tracked from frame to frame."""
     for path in _files(media / "driving", CLIPS):
-        pictures = read_frames(path)
+        pictures = [moment.picture for moment in moments(Clip(path.stem, path.stem, path), None)]
+        if not pictures:
+            raise ValueError(f"{path} has no pictures that can be read")
         with FaceTracker() as tracker:
             settled_points(pictures[0], tracker)
             points = [tracker.track(picture) for picture in pictures]
@@ -43,32 +45,9 @@ def check_media(media: Path) -> None:
     """Raises ValueError where the folder isn't laid out so."""
     for name in ("portraits", "driving"):
         if not (media / name).is_dir():
-            raise ValueError(f"{media} has no folder {name}: expected portraits/ with pictures, driving/ with clips")
-
-
-def read_picture(path: Path) -> Picture:
-    """H×W×3 RGB, upright. Raises ValueError for what is no picture."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            return np.array(ImageOps.exif_transpose(image).convert("RGB"))
-    except UnidentifiedImageError:
-        raise ValueError(f"{path} is no picture that can be read") from None
-
-
-def read_frames(path: Path) -> list[Picture]:
-    """All frames, H×W×3 RGB. Raises ValueError for what is no video."""
-    import av
-
-    try:
-        with av.open(str(path)) as container:
-            found = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    except av.error.InvalidDataError:
-        raise ValueError(f"{path} is no video that can be read") from None
-    if not found:
-        raise ValueError(f"{path} has no pictures in it")
-    return found
+            raise ValueError(
+                f"{media} has no folder {name}: expected portraits/ with pictures, driving/ with clips"
+            )
 
 
 def _files(folder: Path, kinds: set[str]) -> list[Path]:

@@ -1,5 +1,5 @@
-"""Do renders teach what real faces look like? A regressor of 68 points learns from nothing else, and is tried on
-real clips.
+"""Do renders teach what real faces look like? A regressor of 68 points learns from nothing else, and is tried
+on real clips.
 
 Both kinds of face are cropped by the detector's box. A real face's truth is what MediaPipe sees, which the
 regressor has never been told.
@@ -16,7 +16,17 @@ from torch import Tensor
 from models.face_geometry import EYE_CORNERS, FLIP_68, LANDMARKS_68
 from models.face_tracker import FaceDetector, Picture, Points, box_of
 from models.landmark_regressor import SIDE, LandmarkRegressor
-from trainer.data.realism.crops import Squares, as_square, as_tensor, cut, degraded, grey, into, jittered, squares_of
+from trainer.data.realism.crops import (
+    Squares,
+    as_square,
+    as_tensor,
+    cut,
+    degraded,
+    grey,
+    into,
+    jittered,
+    squares_of,
+)
 from trainer.data.realism.detection import REGIONS
 from trainer.data.realism.media import clips
 from trainer.data.realism.readings import Findings, Reading
@@ -47,11 +57,13 @@ def measure(people: int, steps: int, seed: int, workers: int, media: Path | None
         f"regressor: {len(learnt.pictures)} renders at {SIZE}², {steps} steps of {BATCH}; mean error on "
         f"{len(held.pictures)} renders of {_held_out(people)} other people, by step: "
         + ", ".join(f"{step}: {error:.1f} %" for step, error in curve),
-        "regressor: interocular distance is that of the eyes' outer corners; the truth of real clips is MediaPipe's",
+        "regressor: interocular distance is that of the eyes' outer corners, as MediaPipe sees real clips",
     ]
     readings = [Reading(PART, "error on other people's renders", curve[-1][1], "%")]
     if media is None:
-        return Findings(readings, [*notes, "regressor: not tried on real clips, which --media DIR would name"])
+        return Findings(
+            readings, [*notes, "regressor: not tried on real clips, which --media DIR would name"]
+        )
     found = {seen.name: clip_errors(network, seen.pictures, seen.points) for seen in clips(media)}
     every = torch.cat(list(found.values()))
     name = f"mean error on real clips, % of the interocular distance ({len(every)} frames)"
@@ -71,11 +83,14 @@ def faces_of(people: int, seed: int, workers: int) -> tuple[Faces, Faces]:
     return _joined(found[:last]), _joined(found[last:])
 
 
-def train(learnt: Faces, held: Faces, steps: int, seed: int) -> tuple[LandmarkRegressor, list[tuple[int, float]]]:
-    """The network, in evaluation mode, and its mean error (%) on the held-out faces by step. The loss is the mean
-    distance, in interocular distances; the rate goes up and down once (L. Smith, "Super-convergence", 2018)."""
+def train(
+    learnt: Faces, held: Faces, steps: int, seed: int
+) -> tuple[LandmarkRegressor, list[tuple[int, float]]]:
+    """The network, in evaluation mode, and its mean error (%) on the held-out faces by step. The loss is the
+    mean distance, in interocular distances; the rate rises and falls once: L. Smith, N. Topin,
+    "Super-convergence", 2018."""
     torch.manual_seed(seed)
-    network = LandmarkRegressor().to(memory_format=torch.channels_last)
+    network = LandmarkRegressor()
     random = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=max(steps, 2), pct_start=0.1)
@@ -87,7 +102,7 @@ def train(learnt: Faces, held: Faces, steps: int, seed: int) -> tuple[LandmarkRe
         network.train()
         loss = _errors(network(pictures), points).mean()
         optimiser.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimiser.step()
         schedule.step()
         if step % every == 0 or step == steps:
@@ -101,7 +116,9 @@ def clip_errors(network: LandmarkRegressor, pictures: list[Picture], truth: list
     found = []
     with FaceDetector() as detector:
         for picture, points in zip(pictures, truth, strict=True):
-            boxes = [box for box in detector.detect(picture) if points is not None and box.overlaps(box_of(points))]
+            boxes = [
+                box for box in detector.detect(picture) if points is not None and box.overlaps(box_of(points))
+            ]
             if points is None or not boxes:
                 continue
             height, width = picture.shape[:2]
@@ -128,7 +145,7 @@ def _held_error(network: LandmarkRegressor, held: Faces) -> float:
     """Percent."""
     network.eval()
     errors = []
-    for rows in torch.arange(len(held.pictures)).split(BATCH):
+    for rows in torch.split(torch.arange(len(held.pictures)), BATCH):
         squares = Squares(*(part[rows] for part in held.squares))
         said = network(cut(held.pictures[rows].float() / 255, squares, SIDE))
         errors.append(_errors(said, into(held.points[rows], squares)))
@@ -138,7 +155,8 @@ def _held_error(network: LandmarkRegressor, held: Faces) -> float:
 def _errors(said: Tensor, true: Tensor) -> Tensor:
     """B×68 distances, in the truth's interocular distance. Both: B×68×2."""
     between = (true[:, OUTER[0]] - true[:, OUTER[1]]).norm(dim=1)
-    return (said - true).norm(dim=2) / between[:, None]
+    distance: Tensor = (said - true).norm(dim=2)
+    return distance / between[:, None]
 
 
 def _detected(shots: Shots, detector: FaceDetector) -> Faces:
@@ -158,7 +176,9 @@ def _detected(shots: Shots, detector: FaceDetector) -> Faces:
 
 def _joined(faces: list[Faces]) -> Faces:
     squares = Squares(*(torch.cat(parts) for parts in zip(*(one.squares for one in faces), strict=True)))
-    return Faces(torch.cat([one.pictures for one in faces]), torch.cat([one.points for one in faces]), squares)
+    return Faces(
+        torch.cat([one.pictures for one in faces]), torch.cat([one.points for one in faces]), squares
+    )
 
 
 def _held_out(people: int) -> int:

@@ -6,23 +6,25 @@ Whom a picture shows, in which light and before what, and what the face does the
 each can change while the others stay.
 """
 
-import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
-from trainer.data.synthetic.figure import Figure
-from trainer.data.synthetic.lighting import Light
+from trainer.data.synthetic.anatomy import AT
+from trainer.data.synthetic.memory import hold_memory
 from trainer.data.synthetic.motion import Motion, draw_motion
 from trainer.data.synthetic.people import draw_identity, draw_scene, make_people
-from trainer.data.synthetic.renderer import People, Scene, render
+from trainer.data.synthetic.renderer import render
 from trainer.data.synthetic.seeds import rng
+from trainer.data.workers import fresh_processes
 
 AT_ONCE = 8  # frames: more are no faster on a CPU, and need more memory
 
+Drawn = TypeVar("Drawn", bound=tuple[Any, ...])
 Draw = Callable[[int, Sequence[int]], Motion]  # seed, numbers: a frame for each
 
 
@@ -58,14 +60,13 @@ def draw(order: Order) -> Shots:
     with torch.inference_mode():
         for first in range(0, len(order.people), AT_ONCE):
             part = slice(first, first + AT_ONCE)
-            rows = torch.tensor([whom.index(one) for one in order.people[part]])
-            shown = People(Figure(*(t[rows] for t in people.figure)), people.atlas[rows], people.shown[rows])
             around = sorted(set(order.scenes[part]))
             scene = draw_scene(order.seed, around, order.size)
-            where = torch.tensor([around.index(one) for one in order.scenes[part]])
-            scene = Scene(Light(*(t[where] for t in scene.light)), scene.backdrop[where])
             moves = Motion(*(values[part] for values in motion))
-            frame = render(shown, scene, torch.arange(len(rows)), moves, order.size, order.maps)
+            shown = chosen(people, [whom.index(one) for one in order.people[part]])
+            lit = chosen(scene, [around.index(one) for one in order.scenes[part]])
+            frames = torch.arange(len(moves.scale))
+            frame = render(shown, lit, frames, moves, order.size, order.maps, frames)
             picture = (frame.picture * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
             found.append(
                 Shots(
@@ -77,6 +78,14 @@ def draw(order: Order) -> Shots:
                 )
             )
     return joined(found)
+
+
+def chosen(drawn: Drawn, rows: Sequence[int]) -> Drawn:
+    """Those rows of a named tuple of tensors, or of such tuples."""
+    parts: list[Any] = [
+        part[list(rows)] if isinstance(part, Tensor) else chosen(part, rows) for part in drawn
+    ]
+    return type(drawn)(*parts)
 
 
 def joined(shots: Iterable[Shots]) -> Shots:
@@ -107,7 +116,13 @@ def draw_all(orders: Sequence[Order], workers: int) -> Iterator[Shots]:
 
 def crew(workers: int) -> Any:
     """A pool of processes to draw, of one thread each."""
-    return multiprocessing.get_context("spawn").Pool(workers, torch.set_num_threads, (1,))
+    return fresh_processes().Pool(workers, _alone)
+
+
+def _alone() -> None:
+    """This process has one core to itself."""
+    torch.set_num_threads(1)
+    hold_memory()
 
 
 def anything(seed: int, numbers: Sequence[int]) -> Motion:
@@ -125,13 +140,22 @@ def frontal(seed: int, numbers: Sequence[int]) -> Motion:
     return _held(anything(seed, numbers), seed, numbers, (10.0, 10.0, 10.0))
 
 
-def calm(seed: int, numbers: Sequence[int]) -> Motion:
-    """Faces at rest, that look into a camera some way off: its angle of view is 20°."""
+def portrait(seed: int, numbers: Sequence[int]) -> Motion:
+    """Heads within 3° of looking into a camera some way off, its angle of view 20°; half of them smile,
+    as people do in portraits: from a hint to showing all teeth."""
     held = frontal(seed, numbers)
-    zero = torch.zeros_like
-    near = held.rotation * 0.3
-    fov = torch.full_like(held.fov, 20.0)
-    return Motion(zero(held.expression), zero(held.gaze), near, held.shift, held.scale, fov)
+    random = np.stack([rng(seed, "realism.portrait", number).random(2) for number in numbers])
+    smile = torch.from_numpy((random[:, 0] * (random[:, 1] < 0.5)).astype(np.float32))
+    expression = torch.zeros_like(held.expression)
+    for name, share in (("mouthSmile", 1.0), ("cheekSquint", 0.6), ("mouthUpperUp", 0.5)):
+        for side in ("Left", "Right"):
+            expression[:, AT[name + side]] = share * smile
+    return held._replace(
+        expression=expression,
+        gaze=torch.zeros_like(held.gaze),
+        rotation=0.3 * held.rotation,
+        fov=torch.full_like(held.fov, 20.0),
+    )
 
 
 def close(seed: int, numbers: Sequence[int]) -> Motion:

@@ -1,6 +1,6 @@
 """A page of rendered people: who they are, what their faces do, and how they turn their heads.
 
-    python -m trainer.prepare sheet --output docs/images/rendered.jpg
+python -m trainer.prepare sheet --output docs/images/rendered.jpg
 """
 
 from collections.abc import Sequence
@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from trainer.data.realism.renders import Order, draw_all
+from trainer.data.settings import Settings
 from trainer.data.synthetic.anatomy import AT
 from trainer.data.synthetic.figure import rest
 from trainer.data.synthetic.motion import Motion
@@ -39,10 +40,8 @@ POSES: dict[str, tuple[float, float, float]] = {  # degrees: yaw, pitch, roll
 }
 
 
-class SheetSettings(BaseModel):
+class SheetSettings(Settings):
     """What is on the page."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     output: Path
     """The picture to write: a .jpg or .png."""
@@ -70,7 +69,14 @@ def draw_sheet(settings: SheetSettings) -> Path:
     columns = len(EXPRESSIONS) + len(POSES)
     people = range(settings.first, settings.first + settings.people)
     orders = [
-        Order(settings.seed, (person,) * columns, (person,) * columns, tuple(range(columns)), moves, settings.size)
+        Order(
+            settings.seed,
+            (person,) * columns,
+            (person,) * columns,
+            tuple(range(columns)),
+            moves,
+            settings.size,
+        )
         for person in people
     ]
     rows = [shots.picture for shots in draw_all(orders, settings.workers)]

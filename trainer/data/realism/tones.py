@@ -1,7 +1,7 @@
 """Are all skin tones there, and as often one as another?
 
-A person's tone is the median colour of his cheeks' texture, as under even white light; its level is the nearest of
-the ten of E. Monk, "Monk Skin Tone Scale" (2019, skintone.google) in CIELAB.
+A person's tone is the median colour of his cheeks' texture, as under even white light; its level is the
+nearest of the ten of E. Monk, "Monk Skin Tone Scale" (2019, skintone.google) in CIELAB.
 """
 
 import numpy as np
