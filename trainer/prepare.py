@@ -3,8 +3,10 @@
     python -m trainer.prepare synthetic --identities 1000 --frames 64 --size 256 --output data/rendered
     torchrun --nproc-per-node 8 -m trainer.prepare synthetic --device cuda --output data/rendered
     python -m trainer.prepare shards data/rendered --output data/archives --size-mb 256
+    python -m trainer.prepare sheet --output sheet.jpg
+    python -m trainer.prepare check --media ../shared/media --output check
 
-Each goes on where it was interrupted when it is run again. `trainer/data/clips.py` says what then lies there.
+The first three go on where they were interrupted when they are run again. `trainer/data/clips.py` says what then lies there.
 """
 
 import sys
@@ -44,8 +46,25 @@ def shards(arguments: Sequence[str], program: str) -> None:
         print(f"{path}: {path.stat().st_size / 1e6:.1f} MB", flush=True)
 
 
+def sheet(arguments: Sequence[str], program: str) -> None:
+    """Draw a page of rendered people, their expressions and poses."""
+    from trainer.data.realism.sheet import SheetSettings, draw_sheet
+
+    print(draw_sheet(parse(SheetSettings, arguments, program, sheet.__doc__)))
+
+
+def check(arguments: Sequence[str], program: str) -> None:
+    """Measure how real rendered faces are, each figure beside its goal."""
+    from trainer.data.realism import check as measures
+    from trainer.data.realism.readings import table
+
+    asked = parse(measures.CheckSettings, arguments, program, check.__doc__)
+    for found in measures.check(asked):
+        print(table([found]), flush=True)
+
+
 # What a command needs is imported when it is called.
-COMMANDS: dict[str, Command] = {"synthetic": synthetic, "shards": shards}
+COMMANDS: dict[str, Command] = {"synthetic": synthetic, "shards": shards, "sheet": sheet, "check": check}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

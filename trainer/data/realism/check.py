@@ -11,12 +11,12 @@ from typing import Literal, NamedTuple, get_args
 
 from pydantic import Field
 
-from trainer.data.realism import anthropometry, detection, embedder, regressor, speed, tones
+from trainer.data.realism import anthropometry, detection, embedder, feeding, regressor, speed, tones
 from trainer.data.realism.media import check_media
 from trainer.data.realism.readings import Findings, as_json, table
 from trainer.data.settings import Settings
 
-Part = Literal["detection", "regressor", "embedder", "anthropometry", "tones", "speed"]
+Part = Literal["detection", "regressor", "embedder", "anthropometry", "tones", "speed", "loader"]
 PARTS: tuple[Part, ...] = get_args(Part)
 
 
@@ -32,10 +32,11 @@ class Effort(NamedTuple):
     tracked: int  # of them, by MediaPipe too
     clips: int  # whose drawing is timed …
     frames: int  # … and their length
+    batches: int  # that a loop waits for
 
 
-FULL = Effort(1000, 1250, 3000, 1000, 2500, 1000, 200, 8, 64)
-QUICK = Effort(8, 2, 2, 4, 2, 10, 2, 2, 2)
+FULL = Effort(1000, 1250, 3000, 1000, 2500, 1000, 200, 32, 64, 20)
+QUICK = Effort(8, 2, 2, 4, 2, 10, 2, 2, 2, 2)
 
 
 class CheckSettings(Settings):
@@ -100,5 +101,6 @@ def _measured(part: Part, settings: CheckSettings) -> Findings:
         "anthropometry": lambda: anthropometry.measure(effort.people, effort.tracked, seed, workers, media),
         "tones": lambda: tones.measure(effort.people, seed),
         "speed": lambda: speed.measure(effort.clips, effort.frames, seed, max(workers, 1)),
+        "loader": lambda: feeding.measure(effort.clips, effort.batches, seed, max(workers, 1)),
     }
     return measures[part]()

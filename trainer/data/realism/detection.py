@@ -72,8 +72,8 @@ def measure(count: int, seed: int, workers: int) -> Findings:
     return Findings(
         readings,
         [
-            "detection: interocular distance is that of the eyes' outer corners in the picture, by the truth; "
-            "the error is the mean over 478 landmarks and the renders in which the tracker found a face",
+            "detection: interocular distance: of the eyes' outer corners in the picture, by the truth; "
+            "the error is the mean over 478 landmarks and the renders in which the tracker sees a face",
             f"detection: found minus true, % of that distance to the right and down: {worst}",
         ],
     )

@@ -58,7 +58,7 @@ def measure(people: int, steps: int, seed: int, workers: int) -> Findings:
         [
             f"embedder: learnt {half} people from {len(learnt.pictures)} renders, "
             f"{steps} steps of {BATCH}; "
-            "other pose, expression and angle of view in each picture, and other light and background; the goal is "
+            "other pose, expression and view in each picture, and other light and background; the goal is "
             f"asked of the second figure; chance is {100 / max(half, 1):.2g} %",
         ],
     )

@@ -155,8 +155,8 @@ def _held_error(network: LandmarkRegressor, held: Faces) -> float:
 def _errors(said: Tensor, true: Tensor) -> Tensor:
     """B×68 distances, in the truth's interocular distance. Both: B×68×2."""
     between = (true[:, OUTER[0]] - true[:, OUTER[1]]).norm(dim=1)
-    distance: Tensor = (said - true).norm(dim=2)
-    return distance / between[:, None]
+    errors: Tensor = (said - true).norm(dim=2) / between[:, None]
+    return errors
 
 
 def _detected(shots: Shots, detector: FaceDetector) -> Faces:
