@@ -6,7 +6,8 @@
     python -m trainer.prepare sheet --output sheet.jpg
     python -m trainer.prepare check --media ../shared/media --output check
 
-The first three go on where they were interrupted when they are run again. `trainer/data/clips.py` says what then lies there.
+The first three go on where they were interrupted when they are run again. `trainer/data/clips.py` says what
+then lies there.
 """
 
 import sys

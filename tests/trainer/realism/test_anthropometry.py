@@ -53,7 +53,7 @@ def test_rendered_people_have_human_measures() -> None:
         mean = 10 * np.linalg.norm(people[:, a] - people[:, b], axis=1).mean()
         (men, _), (women, _) = length.published
         assert 0.8 * women < mean < 1.25 * men, name
-    assert np.array_equal(people[:3], true_points(3, seed=0))
+    assert np.allclose(people[:3], true_points(3, seed=0), atol=1e-5)
 
 
 def test_smiles_are_seen_in_portraits_only() -> None:

@@ -81,8 +81,7 @@ def test_mirrored_lessons_keep_points_on_their_places(
 
 
 def test_untrained_networks_know_nobody() -> None:
-    """Retrieval by a network that has learnt nothing, from other light, is far from the goal; and the same seed
-    trains the same network."""
+    """A network that has learnt nothing is far from the goal in other light; a seed trains one network."""
     album = embedder.album_of(embedder._trial(range(8), seed=4), workers=0)
     assert album.person.tolist() == [person for person in range(8) for _ in range(3)]
     torch.manual_seed(0)
