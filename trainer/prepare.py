@@ -2,16 +2,20 @@
 
     python -m trainer.prepare synthetic --identities 1000 --frames 64 --size 256 --output data/rendered
     torchrun --nproc-per-node 8 -m trainer.prepare synthetic --device cuda --output data/rendered
+    python -m trainer.prepare videos data/VFHQ --output data/vfhq
+    python -m trainer.prepare stills data/portraits --motions data/videos --output data/moved
     python -m trainer.prepare shards data/rendered --output data/archives --size-mb 256
     python -m trainer.prepare sheet --output sheet.jpg
     python -m trainer.prepare check --media ../shared/media --output check
 
-The first three go on where they were interrupted when they are run again. `trainer/data/clips.py` says what
+What writes clips goes on where they were interrupted when they are run again. `trainer/data/clips.py` says what
 then lies there.
 """
 
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 from trainer.command_line import fail, parse, tell
 
@@ -36,6 +40,39 @@ def synthetic(arguments: Sequence[str], program: str) -> None:
         print(f"{asked.output}: {asked.clips} clips, {done.new} of them new.")
     else:
         print(f"{asked.output}: this rank is done; the last rank makes the index.")
+
+
+def videos(arguments: Sequence[str], program: str) -> None:
+    """Track, cut and filter real videos of faces."""
+    from models.native_messages import native_messages_muted
+    from trainer.data.videos import VideoSettings, prepare_videos
+
+    asked = parse(VideoSettings, arguments, program, videos.__doc__)
+    with native_messages_muted():
+        _told(asked.output, prepare_videos(asked, progress=_counted))
+
+
+def stills(arguments: Sequence[str], program: str) -> None:
+    """Make portraits move as people in videos do."""
+    from models.native_messages import native_messages_muted
+    from trainer.data.stills import StillSettings, prepare_stills
+
+    asked = parse(StillSettings, arguments, program, stills.__doc__)
+    with native_messages_muted():
+        _told(asked.output, prepare_stills(asked, progress=_counted))
+
+
+def _counted(done: int, of: int) -> None:
+    """A line every tenth of the way."""
+    if done == of or 10 * done // of > 10 * (done - 1) // of:
+        print(f"{done} of {of} done", file=sys.stderr, flush=True)
+
+
+def _told(output: Path, report: dict[str, Any]) -> None:
+    kept = report["kept"]
+    print(
+        f"{output}: {kept['shots']} clips, {kept['frames']} frames. report.md says what was left out and why."
+    )
 
 
 def shards(arguments: Sequence[str], program: str) -> None:
@@ -65,7 +102,14 @@ def check(arguments: Sequence[str], program: str) -> None:
 
 
 # What a command needs is imported when it is called.
-COMMANDS: dict[str, Command] = {"synthetic": synthetic, "shards": shards, "sheet": sheet, "check": check}
+COMMANDS: dict[str, Command] = {
+    "synthetic": synthetic,
+    "videos": videos,
+    "stills": stills,
+    "shards": shards,
+    "sheet": sheet,
+    "check": check,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

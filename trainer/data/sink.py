@@ -1,14 +1,13 @@
 """Where prepared clips go: what is asked of a writer, whatever it makes on the disk."""
 
-import importlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-Split = Literal["train", "test"]
+from trainer.data.clips import ClipWriter, Kind, Split
 
 
 class Sink(Protocol):
@@ -38,10 +37,10 @@ class Sink(Protocol):
         """Write what says which clips are there."""
 
 
-OpenSink = Callable[[Path, str, Mapping[str, Any]], Sink]
+OpenSink = Callable[[Path, Kind, Mapping[str, Any]], Sink]
 """Opens a sink: the folder, the kind of clips (videos, stills), and the settings that they are made with."""
 
 
 def on_disk() -> OpenSink:
     """The writer of the format that training reads."""
-    return cast(OpenSink, importlib.import_module("trainer.data.clips").ClipWriter)
+    return ClipWriter
