@@ -8,7 +8,7 @@
     python -m trainer.prepare sheet --output sheet.jpg
     python -m trainer.prepare check --media ../shared/media --output check
 
-What writes clips goes on where they were interrupted when they are run again. `trainer/data/clips.py` says what
+What writes clips goes on where it was interrupted when it is run again; `trainer/data/clips.py` says what
 then lies there.
 """
 

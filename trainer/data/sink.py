@@ -33,7 +33,7 @@ class Sink(Protocol):
         face seen. fps: 0 for series of single shots. extra: further arrays by name. split: where its
         source says so."""
 
-    def finish(self) -> None:
+    def finish(self) -> object:
         """Write what says which clips are there."""
 
 

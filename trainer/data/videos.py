@@ -17,12 +17,13 @@ import tyro
 from pydantic import Field
 
 from trainer.data.annotations import read_boxes, read_pts
+from trainer.data.clips import Split
 from trainer.data.decoding import Picture, moments, rate_of
 from trainer.data.layouts import Clip, Layout, find_clips
 from trainer.data.ledger import EMPTY, NO_FACE, UNREADABLE, Ledger, Outcome, Part
 from trainer.data.quality import Limits, fault_of, figures_of
 from trainer.data.shots import Seen, Square, cut_out, in_square, look, split, square_of
-from trainer.data.sink import OpenSink, Sink, Split, on_disk
+from trainer.data.sink import OpenSink, Sink, on_disk
 
 ANNOTATED = 68  # points of 300-VW's landmark files
 ELSEWHERE = ("folder", "output", "workers")  # settings that don't change what a clip becomes
