@@ -22,6 +22,7 @@ def furthest(mesh: Mesh, origins: Array, rays: Array) -> Array:
             turned = np.cross(from_a, first)
             v = (turned @ ray) / determinant
             length = (second * turned).sum(1) / determinant
-        hit = (u >= -1e-9) & (v >= -1e-9) & (u + v <= 1 + 1e-9) & (length > 0)
+            # Triangles without area, as at the pole, are nowhere met: theirs are no numbers.
+            hit = (u >= -1e-9) & (v >= -1e-9) & (u + v <= 1 + 1e-9) & (length > 0)
         found.append(length[hit].max() if hit.any() else np.nan)
     return np.array(found)

@@ -90,6 +90,9 @@ def radius(ray: Tensor) -> Tensor:
     return above * (1 - down) + below * down
 
 
+NAPE = -25  # degrees of elevation
+
+
 @cache
 def radii() -> Tensor:
     """The skin's distance from the middle of the skull, cm: rows of elevation from `LOWEST` up, columns
@@ -98,8 +101,10 @@ def radii() -> Tensor:
     _, refinement = subdivide(mesh.triangles, len(mesh.points))
     found = _radii(refinement.of(mesh.points))
     azimuth = np.arange(0, 181, STEP)
+    elevation = np.arange(LOWEST, 91, STEP)[:, None]
     reach = _radii(neck().points)
-    return torch.tensor(np.where(azimuth > 115, np.fmax(found, reach), found), dtype=torch.float32)
+    low = (azimuth > 115) & (elevation < NAPE)  # above, the neck is within the head
+    return torch.tensor(np.where(low, np.fmax(found, reach), found), dtype=torch.float32)
 
 
 def _radii(points: Array) -> Array:
