@@ -16,13 +16,12 @@ def furthest(mesh: Mesh, origins: Array, rays: Array) -> Array:
     for origin, ray in zip(np.broadcast_to(origins, rays.shape), rays, strict=True):
         across = np.cross(ray, second)
         determinant = (first * across).sum(1)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            from_a = origin - a
-            u = (from_a * across).sum(1) / determinant
-            turned = np.cross(from_a, first)
-            v = (turned @ ray) / determinant
-            length = (second * turned).sum(1) / determinant
-            # Triangles without area, as at the pole, are nowhere met: theirs are no numbers.
-            hit = (u >= -1e-9) & (v >= -1e-9) & (u + v <= 1 + 1e-9) & (length > 0)
+        determinant = np.where(np.abs(determinant) < 1e-12, np.nan, determinant)  # along the triangle
+        from_a = origin - a
+        u = (from_a * across).sum(1) / determinant
+        turned = np.cross(from_a, first)
+        v = (turned @ ray) / determinant
+        length = (second * turned).sum(1) / determinant
+        hit = (u >= -1e-9) & (v >= -1e-9) & (u + v <= 1 + 1e-9) & (length > 0)
         found.append(length[hit].max() if hit.any() else np.nan)
     return np.array(found)

@@ -206,8 +206,9 @@ def _about_neck(y: Tensor, away: Tensor) -> Tensor:
     # Flaring shoulders don't belong to the neck.
     middle = torch.stack((torch.zeros_like(y), y, on[..., 2].mean(-1, keepdim=True).expand_as(y)), -1)
     out = (on - middle) * torch.tensor([1.0, 0.0, 1.0], device=y.device)
-    reach: Tensor = out.norm(dim=-1, keepdim=True)
-    return middle + out / reach * (reach.clamp(max=6.6) + away[..., None])
+    length = out.norm(dim=-1, keepdim=True)
+    out = out / length * (length.clamp(max=6.6) + away[..., None])
+    return torch.add(middle, out)
 
 
 @cache
