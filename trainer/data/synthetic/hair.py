@@ -78,8 +78,8 @@ RANGES: dict[str, dict[str, tuple[float, float]]] = {
         "tail_height": (5, 55),
     },
     "thinning": {
-        "top": (0.4, 0.9), "sides": (0.4, 1), "ring": (0.45, 0.75), "recede": (8, 16), "height": (4, 14),
-        "roots": (0.15, 0.5),
+        "top": (0.25, 0.5), "sides": (0.25, 0.6), "ring": (0.45, 0.75), "recede": (8, 16), "height": (4, 14),
+        "roots": (0.5, 0.9), "ragged": (0.3, 0.6),
     },
 }  # fmt: skip
 

@@ -120,7 +120,7 @@ def _strands(hair: Hair) -> _Strands:
     # Combed aside: strands of each side of the parting end at the temples.
     beyond = azimuth - shape.part[:, None]
     target = torch.where(beyond > 0, 66.0, -66.0)
-    front = (azimuth.abs() < 66) & (azimuth.abs() <= 66)
+    front = azimuth.abs() < 66
     ends = torch.where(front, azimuth + shape.sweep[:, None] * (target - azimuth), azimuth.expand_as(beyond))
     away = ends.abs()
     drop = shape.drop[:, None]

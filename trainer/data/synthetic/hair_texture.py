@@ -1,4 +1,7 @@
-"""Hair painted: the strands that the shells carry, and the roots and the hairline on the scalp."""
+"""Hair painted: the strands that the shells carry, and the roots and the hairline on the scalp.
+
+The hair's numbers are where the atlas is.
+"""
 
 import numpy as np
 import torch
@@ -58,7 +61,8 @@ def _strands(hair: Hair, v: Tensor, u: Tensor, *, loose: bool) -> tuple[Tensor, 
         )
         cover = cover * smooth(0.02, 0.12, v - 0.1 * rank) * smooth(0.0, 0.03, 0.97 - 0.5 * rank**2 - v)
     else:
-        begin = smooth(0.0, 0.02, v - (0.012 + 0.12 * column(smooth(0, 0.1, shape.ring))) * fine)
+        bare = column(smooth(0, 0.1, shape.ring))
+        begin = smooth(0.0, 0.02 + 0.1 * bare, v - (0.012 + 0.3 * bare) * (0.6 * fine + 0.4 * rank))
         ragged = column(shape.ragged)
         cover = begin * smooth(0.0, 0.05, 0.99 - ragged * (0.16 * thick**1.5 + 0.07 * middle) - v)
     return colour, cover.clamp(0, 1)
