@@ -23,9 +23,12 @@ from trainer.data.synthetic.scalp import DEGREE, Hairline, angles, direction, ra
 SIDE = (0, 11, 22, 32, 41, 48, 54, 60, 66, 72, 78, 84, 90, 98, 106, 113, 120, 129, 140, 153, 166)
 ROWS = 16
 LAYERS = (0.35, -0.08)  # cm by which they lie lower than the hair is thick: the dense one, the loose one
+LEAST = (0.04, 0.08)  # cm off the skin, at the hairline
 TAIL_ROWS, TAIL_COLUMNS = 9, 9
 CROWN = (0.0, 72.0)  # azimuth from behind and elevation of the whorl
 TURNS = 6  # how often the strands' texture is laid around the head, there and back
+PHASE = 0.5  # where in it the column behind begins: elsewhere than its mirror image
+TIPS = (1.5, 4.5)  # degrees by which sheets reach beyond the hairline, as tips end before them: even, ragged
 
 HANG = 6.0  # degrees of elevation at which hair leaves the scalp to hang
 BROWS = 7.0  # degrees of elevation of the brows
@@ -46,7 +49,8 @@ def hair_parts() -> tuple[Part, ...]:
     plain = _plain()
     points = _points(plain)[0].double().numpy()
     found = []
-    share = np.abs(np.linspace(0, TURNS, count) % 2 - 1)
+    turned = np.linspace(0, TURNS, count) * 0.4 + (columns().double().numpy() + 180) / 360 * TURNS * 0.6
+    share = np.abs((turned + PHASE) % 2 - 1)
     v, u = np.meshgrid(np.linspace(0.004, 0.996, ROWS), share, indexing="ij")
     at = 0
     for layer in range(len(LAYERS)):
@@ -110,7 +114,7 @@ class _Strands(NamedTuple):
 def _points(hair: Hair) -> Tensor:
     """B×V×3: both sheets and the tail."""
     strands = _strands(hair)
-    sheets = [_sheet(hair, strands, lower).flatten(1, 2) for lower in LAYERS]
+    sheets = [_sheet(hair, strands, *layer).flatten(1, 2) for layer in zip(LAYERS, LEAST, strict=True)]
     return torch.cat([*sheets, _tail(hair).flatten(1, 2)], 1)
 
 
@@ -129,15 +133,18 @@ def _strands(hair: Hair) -> _Strands:
     hang = smooth(drop - 4, drop + 10, away)
     ahead = 1 - smooth(38, 58, away)
     over = ahead * shape.fringe.clamp(0, 1)[:, None]
+    whole = whole - (TIPS[0] + TIPS[1] * shape.ragged[:, None]) * (1 - shape.sweep[:, None] * ahead)
     uneven = hair.grain[:, 0, 0, : len(azimuth)] - 0.5
     uneven = torch.cat((uneven[:, :-1], uneven[:, :1]), 1)  # the first column is the last
     elevation = whole + (BROWS + 3 * uneven - whole) * over
     elevation = elevation + (HANG - elevation) * hang
     end = direction(ends, elevation)
 
-    back = direction(torch.tensor(180.0 - CROWN[0], device=device), torch.tensor(CROWN[1], device=device))
+    tail = shape.tail > 0.5  # strands are gathered there
+    crown = torch.where(tail, shape.tail_height, torch.full_like(shape.tail, CROWN[1]))
+    back = direction(torch.full_like(crown, 180.0 - CROWN[0]), crown)[:, None]
     front = parting_end(shape)
-    share = shape.forward[:, None] * (0.5 + 0.5 * torch.cos(torch.deg2rad(azimuth - shape.part[:, None])))
+    share = (shape.forward * ~tail)[:, None] * (0.5 + 0.5 * torch.cos(torch.deg2rad(azimuth - shape.part[:, None])))
     begin = back + share[..., None] * (front[:, None] - back)
     begin = torch.nn.functional.normalize(begin, dim=-1)
     # A bare top reaches down to the temples.
@@ -155,7 +162,7 @@ def _strands(hair: Hair) -> _Strands:
 
 def parting_end(shape: Shape) -> Tensor:
     """The direction of the parting's end over the forehead: B×3."""
-    return direction(shape.part, 43 - 13 * smooth(0.0, 0.3, shape.sweep) + 0.7 * shape.height)
+    return direction(shape.part, 43 - 18 * smooth(0.0, 0.3, shape.sweep) + 0.7 * shape.height)
 
 
 def _between(a: Tensor, b: Tensor, share: Tensor) -> Tensor:
@@ -165,8 +172,9 @@ def _between(a: Tensor, b: Tensor, share: Tensor) -> Tensor:
     return torch.nn.functional.normalize(near[..., None] * a + far[..., None] * b, dim=-1)
 
 
-def _sheet(hair: Hair, strands: _Strands, lower: float) -> Tensor:
-    """One layer: B×R×C×3."""
+def _sheet(hair: Hair, strands: _Strands, lower: float, least: float) -> Tensor:
+    """One layer, which lies so much lower than the hair is thick, and at least so far off the skin (cm):
+    B×R×C×3."""
     shape, device = hair.shape, hair.colour.device
     centre = torch.tensor(SKULL_CENTRE, dtype=torch.float32, device=device)
     begin, end = strands.begin, strands.end
@@ -183,15 +191,18 @@ def _sheet(hair: Hair, strands: _Strands, lower: float) -> Tensor:
     thick = column(shape.sides) + (column(shape.top) - column(shape.sides)) * upper
     quiff = torch.exp(-((azimuth / 48) ** 2)) * smooth(18, 40, elevation) * (1 - smooth(60, 85, elevation))
     thick = thick + column(shape.lift) * quiff
-    thick = thick * (1 + column(shape.tuft) * 2 * strands.tuft)
+    apart = smooth(0.0, 4.0, at)  # where columns meet they stand off alike
+    thick = thick * (1 + column(shape.tuft) * 2 * strands.tuft * apart)
     thick = thick * (1 - column(shape.dip) * torch.exp(-((at / 1.4) ** 2)))
-    # Rounded towards the hairline, and towards a bare top.
-    left = (scalp[:, None] - at).clamp(min=0) / (0.8 + 0.8 * thick).clamp(max=2.6)
-    edge = (1 - (1 - left.clamp(max=1)) ** 2).clamp(min=0).sqrt()
+    # From the hairline it rises slowly, and slower at the nape; what is thick is round.
+    nape = 1 - smooth(-28, 8, elevation)
+    left = (scalp[:, None] - at).clamp(min=0) / ((0.8 + 1.1 * thick).clamp(max=3.4) + 2.5 * nape)
+    left = left.clamp(max=1)
+    edge = torch.lerp(smooth(0, 1, left), (1 - (1 - left) ** 2).sqrt(), smooth(1.5, 4, thick))
     edge = edge + (1 - edge) * torch.maximum(strands.hang, 0.55 * strands.over)[:, None]
     bare = column(shape.ring) > 0
     edge = edge * torch.where(bare, smooth(-0.01, 2.0, at), torch.ones_like(at))
-    thick = 0.05 + torch.maximum(thick - lower, 0.6 * thick) * edge
+    thick = least + torch.maximum(thick - lower, 0.6 * thick) * edge
     points = centre + ray * (radius(ray) + thick)[..., None]
     return _hung(hair, strands, points, (at - scalp[:, None]).clamp(min=0), azimuth)
 

@@ -64,7 +64,8 @@ def _strands(hair: Hair, v: Tensor, u: Tensor, *, loose: bool) -> tuple[Tensor, 
         bare = column(smooth(0, 0.1, shape.ring))
         begin = smooth(0.0, 0.02 + 0.1 * bare, v - (0.012 + 0.3 * bare) * (0.6 * fine + 0.4 * rank))
         ragged = column(shape.ragged)
-        cover = begin * smooth(0.0, 0.05, 0.99 - ragged * (0.16 * thick**1.5 + 0.07 * middle) - v)
+        end = 0.995 - ragged * (0.16 * thick**1.5 + 0.07 * middle) - v
+        cover = begin * smooth(torch.zeros_like(ragged), 0.012 + 0.04 * ragged, end)
     return colour, cover.clamp(0, 1)
 
 

@@ -218,9 +218,12 @@ def _colour(
         glow = strand(
             along, view.index_select(0, hair), towards.index_select(0, hair), exponent.index_select(0, hair)
         )
-        shine = shine.index_copy(0, hair, glow[1] * strength.index_select(0, hair))
+        lit = ((across_hair * towards.index_select(0, hair)).sum(1) * 0.8 + 0.2).clamp(min=0)
+        shine = shine.index_copy(0, hair, glow[1] * strength.index_select(0, hair) * lit)
     key = light.colour.index_select(0, frame) * values[:, 6:7]
-    return texel[:, :3] * values[:, 3:6] + shine[:, None] * key
+    # Light that hair throws back has mostly been through it.
+    tint = torch.where((surface == int(Surface.HAIR))[:, None], 0.12 + texel[:, :3].sqrt(), torch.ones_like(key))
+    return texel[:, :3] * values[:, 3:6] + shine[:, None] * tint * key
 
 
 def _sampled(atlas: Tensor, uv: Tensor, person: Tensor, size: int) -> Tensor:

@@ -20,6 +20,7 @@ RADIUS = 9.5  # cm, about the skull's mean: degrees of direction to centimetres 
 DEGREE = RADIUS * np.pi / 180  # cm
 STEP = 3  # degrees between the directions of the table of radii
 LOWEST = -66  # degrees of elevation where it begins
+BEHIND = 115  # degrees of azimuth from which on the neck may reach further than the skull
 
 # Azimuth and elevation of the mean hairline, with sideburns and the arch about the ear, and without
 # them: hair that stands off begins higher than what lies on the skin.
@@ -28,8 +29,8 @@ PAINTED = (
     (25, 25, 25, 24, 21, 16, 9, 0, -8, -22, -26, -8, 1, 1, -22, -37, -44, -46, -46),
 )
 STANDING = (
-    (0, 12, 24, 34, 43, 50, 58, 66, 74, 82, 90, 105, 114, 124, 135, 155, 180),
-    (27, 27, 27, 26, 23, 19, 13, 8, 5, 5, 5, 4, -10, -28, -38, -41, -41),
+    (0, 12, 24, 34, 43, 50, 58, 66, 72, 78, 84, 90, 97, 105, 114, 124, 135, 155, 180),
+    (27, 27, 27, 26, 23, 18, 11, 3, -4, -14, -12, 3, 5, 4, -12, -30, -38, -41, -41),
 )
 
 
@@ -90,21 +91,21 @@ def radius(ray: Tensor) -> Tensor:
     return above * (1 - down) + below * down
 
 
-NAPE = -25  # degrees of elevation
-
-
 @cache
 def radii() -> Tensor:
     """The skin's distance from the middle of the skull, cm: rows of elevation from `LOWEST` up, columns
-    of azimuth from 0 to 180°, each `STEP` apart. Behind, the neck counts where it reaches further."""
+    of azimuth from 0 to 180°, each `STEP` apart. Behind and below, the neck counts where it reaches further."""
     mesh = skin()
     _, refinement = subdivide(mesh.triangles, len(mesh.points))
     found = _radii(refinement.of(mesh.points))
     azimuth = np.arange(0, 181, STEP)
-    elevation = np.arange(LOWEST, 91, STEP)[:, None]
-    reach = _radii(neck().points)
-    low = (azimuth > 115) & (elevation < NAPE)  # above, the neck is within the head
-    return torch.tensor(np.where(low, np.fmax(found, reach), found), dtype=torch.float32)
+    # What is interpolated above the neck's own highest directions lies across the head.
+    rays = neck().points - SKULL_CENTRE
+    behind = rays[np.degrees(np.arctan2(np.abs(rays[:, 0]), -rays[:, 2])) > BEHIND]
+    highest = np.degrees(np.arcsin(-behind[:, 1] / np.linalg.norm(behind, axis=1))).max()
+    low = np.arange(LOWEST, 91, STEP)[:, None] <= highest
+    reach = np.fmax(found, _radii(neck().points))
+    return torch.tensor(np.where(low & (azimuth > BEHIND), reach, found), dtype=torch.float32)
 
 
 def _radii(points: Array) -> Array:

@@ -36,7 +36,7 @@ SHINE = {
     Surface.EYE: (0.10, 500.0),
     Surface.TEETH: (0.06, 80.0),
     Surface.WET: (0.04, 40.0),
-    Surface.HAIR: (0.10, 30.0),
+    Surface.HAIR: (0.12, 60.0),
     Surface.CLOTH: (0.0, 4.0),
     Surface.GLASS: (0.12, 200.0),
 }
