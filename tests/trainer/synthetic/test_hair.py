@@ -26,7 +26,7 @@ from trainer.data.synthetic.scalp import direction, radius
 
 def drawn(count: int, seed: int = 0) -> Hair:
     indices = torch.arange(count)
-    return draw_hair(seed, indices, indices % 2 * 1.0)
+    return draw_hair(seed, indices, indices % 2 * 1.0, indices % 7 / 7)
 
 
 def leaves(hair: Hair) -> list[Tensor]:
@@ -83,10 +83,10 @@ def test_women_and_men_wear_their_hair_unalike(many: Hair) -> None:
 
 def test_an_identity_has_its_hair_in_any_batch() -> None:
     batch = drawn(20)
-    alone = draw_hair(0, torch.tensor([7]), torch.tensor([1.0]))
+    alone = draw_hair(0, torch.tensor([7]), torch.tensor([1.0]), torch.tensor([0.0]))
     for ours, theirs in zip(leaves(rows_of(batch, torch.tensor([7]))), leaves(alone), strict=True):
         assert torch.equal(ours, theirs)
-    other = draw_hair(1, torch.tensor([7]), torch.tensor([1.0]))
+    other = draw_hair(1, torch.tensor([7]), torch.tensor([1.0]), torch.tensor([0.0]))
     assert not torch.equal(alone.grain, other.grain)
 
 
@@ -98,6 +98,20 @@ def test_colours_are_reflectances_and_those_of_the_brows(many: Hair) -> None:
     light = many.colour.mean(1)
     assert (light < 0.03).float().mean() > 0.2  # from many dark heads
     assert (light > 0.2).float().mean() > 0.08  # to a few light ones
+
+
+def test_hair_turns_grey_with_age() -> None:
+    indices = torch.arange(300)
+    sex, young = torch.full((300,), 0.5), torch.zeros(300)
+    dull = []  # whether a head is lighter than dark brown and has little colour
+    for age in (young, young + 0.5, young + 1):
+        hair = draw_hair(0, indices, sex, age)
+        colour = hair.colour
+        assert torch.equal(hair.style, draw_hair(0, indices, sex, young).style)
+        dull.append(((colour.amax(1) < 1.6 * colour.amin(1)) & (colour.mean(1) > 0.08)).float().mean())
+    assert dull[0] < 0.12
+    assert dull[0] + 0.1 < dull[1] < dull[2] - 0.1
+    assert dull[2] > 0.5
 
 
 def test_the_bald_and_the_shorn_have_no_shell(many: Hair) -> None:

@@ -125,12 +125,12 @@ def _turn(points: Array) -> Array:
 def beard_parts() -> tuple[Part, ...]:
     """The dense and the loose shell."""
     shape = _shape()
-    share = np.clip(np.abs(_turn(shape.points)) / WIDEST, 0, 1)
+    share = np.clip(0.5 + 0.5 * _turn(shape.points) / WIDEST, 0, 1)
     v = np.clip((shape.points[:, 1] - TOP) / (BOTTOM - TOP), 0, 1) * JAW
     v = np.where(shape.below > 0, JAW + (1 - JAW) * (shape.below - 0.2) / 2, v)
     found = []
     for layer, (_, extra) in enumerate(LAYERS):
-        uv = placed(np.stack([0.5 * layer + 0.005 + 0.49 * share, v], 1), BEARD)
+        uv = placed(np.stack([share, 0.5 * layer + 0.005 + 0.49 * v], 1), BEARD)
         points = shape.points + shape.normals * extra
         found.append(
             part(
@@ -176,18 +176,19 @@ def _zones(beard: Beard, y: Tensor, turn: Tensor) -> Tensor:
     wide = y.ndim - 1
     lip = 3.1 + 0.8 * smooth(0, 24, turn)  # the upper lip's edge
     moustache = (
-        smooth(-0.15, 0.4, y - 1.55 - 1.3 * (turn / 26) ** 2)
+        smooth(-0.2, 0.6, y - 1.5 - 1.7 * (turn / 27) ** 2)
         * (1 - smooth(lip - 0.05, lip + 0.2, y))
-        * (1 - smooth(22, 32, turn))
+        * (1 - smooth(20, 33, turn))
     )
     # From the corners of the mouth down, and the chin; little at either side of the tuft under the lip.
     corner = torch.exp(-(((turn - 27) / 6) ** 2)) * smooth(2.6, 3.4, y)
-    bare = torch.exp(-(((turn - 13) / 7.5) ** 2) - ((y - 5.35) / 0.6) ** 2)
-    chin = smooth(4.6, 5.6, y) * (1 - smooth(22, 36, turn)) * (1 - bare)
+    bare = 0.6 * torch.exp(-(((turn - 13) / 7.5) ** 2) - ((y - 5.35) / 0.6) ** 2)
+    below = y - 4.75 + 0.9 * (turn / 27) ** 2  # the lower lip's edge
+    chin = smooth(-0.1, 0.8, below) * (1 - smooth(20, 38, turn + 1.5 * (y - 6.5).clamp(min=0))) * (1 - bare)
     chin = torch.maximum(chin, 0.9 * corner * smooth(3.6, 4.2, y))
     edge = torch.where(turn > 85, -2.0 + 0 * turn, 4.2 - 5.4 * smooth(28, 92, turn))
     edge = edge + column(beard.line, wide) * (1 - smooth(78, 98, turn))
-    cheeks = smooth(-0.6, 0.8, y - edge) * smooth(22, 31, turn)
+    cheeks = smooth(-0.6, 1.3, y - edge) * smooth(22, 31, turn)
     cheeks = torch.maximum(cheeks, corner * smooth(4.0, 5.0, y))
     chin = torch.maximum(chin, corner * (column(beard.moustache, wide) > 0.5))
     found = torch.maximum(column(beard.moustache, wide) * moustache, column(beard.chin, wide) * chin)
@@ -196,25 +197,36 @@ def _zones(beard: Beard, y: Tensor, turn: Tensor) -> Tensor:
     return found * smooth(0.95, 1.15, mouth)
 
 
+def _uneven(grain: Tensor, y: Tensor, turn: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the hair of a place (B×…, degrees either side) comes from, for edges that are neither straight nor
+    alike on both sides: y and |turn| of `_zones`. It moves little beside the lips."""
+    free = smooth(0.8, 2.2, torch.hypot(turn / 25, (y - 4.05) / 0.85))
+    coarse = grain_at(grain[:, 5], y * 0.7, turn * 0.06 + 11) - 0.5
+    fine = grain_at(grain[:, 4], y * 2.1, turn * 0.2) - 0.5
+    down = (0.2 + 0.8 * free) * (0.7 * coarse + 0.6 * fine)
+    aside = (0.3 + 0.7 * free) * (9 * grain_at(grain[:, 5], y * 0.7 + 30, turn * 0.06) - 4.5 + 5 * fine)
+    return y + down, (turn + aside).abs()
+
+
 def paint_beard(hair: "Hair", atlas: Tensor) -> None:
-    """Write the rectangle BEARD of B×4×A×A, dense on its left half and loose on its right."""
+    """Write the rectangle BEARD of B×4×A×A, dense on its upper half and loose on its lower."""
     beard = hair.beard
     target = window(atlas, BEARD)
-    height, width = target.shape[2], target.shape[3] // 2
+    height, width = target.shape[2] // 2, target.shape[3]
     v, u = texels(height, width, atlas.device)
     count = len(beard.length)
     v, u = v.expand(count, -1, width), u.expand(count, height, -1)
     grain = hair.grain.to(atlas.device)
     y = TOP + (v / JAW).clamp(max=1) * (BOTTOM - TOP)
-    turn = u * WIDEST
+    turn = (2 * u - 1) * WIDEST
     # Strands hang down, and away from the middle towards the ears.
-    slant = turn + 3.0 * (y - 4) * smooth(5, 40, turn)
+    slant = turn + 3.0 * (y - 4) * smooth(5, 40, turn.abs()) * turn.sign()
     lock = grain_at(grain[:, 3], y * 0.8, slant * 0.22)
     curl = column(hair.shape.curl)
     twist = slant + curl * 2.0 * torch.sin(y * 9 + 6 * lock)
     fine = grain_at(grain[:, 1], y * 1.6, twist * 0.85)
     middle = grain_at(grain[:, 2], y * 1.1, twist * 0.36)
-    zones = _zones(beard, y, turn)
+    zones = _zones(beard, *_uneven(grain, y, turn))
     full = zones * (0.55 + 0.45 * column(beard.density))
     thick = 0.7 * fine + 0.3 * middle
     under = v > JAW
@@ -222,7 +234,7 @@ def paint_beard(hair: "Hair", atlas: Tensor) -> None:
         colour = hair.colour[..., None, None] * torch.exp(
             column(hair.contrast, 3) * (0.9 * (fine - 0.5) + 0.6 * (lock - 0.5) + 0.1)[:, None]
         )
-        half = target[..., layer * width : (layer + 1) * width]
+        half = target[..., layer * height : (layer + 1) * height, :]
         half[:, :3] = colour.clamp(0.002, 0.95)
         share = 0.62 if layer else 1.05
         cover = smooth(
@@ -239,12 +251,10 @@ def paint_beard_roots(hair: "Hair", atlas: Tensor) -> None:
     target = window(atlas, HEAD)
     down, right, y, turn = (one.to(atlas.device) for one in _lower_face(target.shape[-1]))
     count = len(grown)
-    fine = grain_at(
-        hair.grain[grown[:, 0, 0], 1].to(atlas.device),
-        (y * 2.5).expand(count, 1, -1),
-        (turn * 1.6).expand(count, 1, -1),
-    )
-    zones = _zones(beard, y.expand(count, 1, -1), turn.abs().expand(count, 1, -1))
+    grain = hair.grain[grown[:, 0, 0]].to(atlas.device)
+    y, turn = y.expand(count, 1, -1), turn.expand(count, 1, -1)
+    fine = grain_at(grain[:, 1], y * 2.5, turn * 1.6)
+    zones = _zones(beard, *_uneven(grain, y, turn))
     cover = 0.85 * smooth(0.05, 0.9, zones * (0.5 + 0.5 * column(beard.density)) + 0.5 * (fine - 0.5) * zones)
     cover = cover * (1 - smooth(102, 112, turn.abs()))
     shade = hair.colour[grown[:, 0, 0], :, None] * torch.exp(0.8 * (fine - 0.6))

@@ -7,6 +7,8 @@ from torch import Tensor
 from trainer.data.synthetic.clothes import CHEST, PATTERNS, Clothes, neckline, places
 from trainer.data.synthetic.parts import CLOTH, column, smooth, window
 
+EDGE = 80.0  # cm: over this much of a texel's share of the chest's girth, each way, a neckline fades
+
 
 def paint_clothes(clothes: Clothes, atlas: Tensor) -> None:
     """Write the rectangle CLOTH of B×4×A×A: linear reflectance, and 0 where skin is bare."""
@@ -22,7 +24,7 @@ def paint_clothes(clothes: Clothes, atlas: Tensor) -> None:
     seam = torch.exp(-(((below - 0.8) / 0.18) ** 2)) * column(clothes.kind != 2)
     colour = colour * (1 - 0.25 * seam)[:, None]
     target[:, :3, :split] = colour.clamp(0.003, 0.92)
-    target[:, 3, :split] = smooth(-0.1, 0.15, below)
+    target[:, 3, :split] = smooth(-EDGE / width, EDGE / width, below)
 
     rows = height - split
     v = torch.linspace(0, 1, rows, device=atlas.device)[:, None]
@@ -36,7 +38,8 @@ def paint_clothes(clothes: Clothes, atlas: Tensor) -> None:
     open_ = open_ + 0.16 * column((clothes.kind == 2) | (clothes.kind == 5)) * smooth(0.4, 1, v)
     hood = column(clothes.kind == 3) * 0.12
     target[:, :3, split:] = colour.clamp(0.003, 0.92)
-    target[:, 3, split:] = smooth(-0.02, 0.02, turn.abs() - torch.maximum(open_, hood))
+    soft = 8 / width  # radians
+    target[:, 3, split:] = smooth(-soft, soft, turn.abs() - torch.maximum(open_, hood))
 
 
 def _cloth(clothes: Clothes, x: Tensor, y: Tensor) -> Tensor:

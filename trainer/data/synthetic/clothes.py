@@ -231,12 +231,13 @@ def places(height: int, width: int) -> tuple[Tensor, Tensor]:
 def neckline(clothes: Clothes, points: Tensor) -> Tensor:
     """cm below the edge of the cloth, negative above: B×h×w. points: h×w×3, of the chest."""
     x, y = points[..., 0].abs(), points[..., 1]
-    ahead = smooth(4.0, -1.0, points[..., 2]) * (1 - smooth(4, 11, x))
+    before = smooth(4.0, -1.0, points[..., 2])
+    ahead = before * (1 - smooth(4, 11, x))
     low = column(clothes.low)
     line = (
         15.2 + 1.6 * ahead + 0.9 * low * ahead,  # crew
-        15.4 + (4.0 + 5 * low) * ahead * (1 - x / 7.5).clamp(min=0),  # v-neck
-        15.2 + (1.8 + 5 * low) * ahead * (1 - x / 4.5).clamp(min=0),  # shirt
+        15.4 + (4.0 + 5 * low) * before * (1 - x / 8.0).clamp(min=0),  # v-neck
+        15.2 + (1.8 + 5 * low) * before * (1 - x / 5.0).clamp(min=0),  # shirt
         15.6 + 1.5 * ahead,  # hoodie
         14.0 * torch.ones_like(ahead),  # turtleneck
         15.0 * torch.ones_like(ahead),  # suit

@@ -238,9 +238,9 @@ def paint_glasses(glasses: Glasses, atlas: Tensor) -> None:
     lens = ((v - (1 - LENS)) / LENS).expand(height, width)
     # A window's reflection: two slanted stripes with soft edges.
     slant = u - 0.55 * lens
-    streak = smooth(0.0, 0.05, slant + 0.12) * (1 - smooth(0.16, 0.2, slant))
-    streak = streak + 0.6 * smooth(0.24, 0.27, slant) * (1 - smooth(0.3, 0.33, slant))
-    bright = column(glasses.shine) * 0.45 * streak * (1 - smooth(0.3, 0.9, lens))
+    streak = smooth(0.0, 0.1, slant + 0.14) * (1 - smooth(0.12, 0.22, slant))
+    streak = streak + 0.6 * smooth(0.24, 0.29, slant) * (1 - smooth(0.29, 0.35, slant))
+    bright = column(glasses.shine) * 0.16 * streak * (1 - smooth(0.3, 0.9, lens))
     cover = column(glasses.dark) * (1 - 0.25 * lens)
     total = (cover + bright * (1 - cover)).clamp(0, 1)
     tint = glasses.tint[..., None, None]

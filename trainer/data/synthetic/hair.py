@@ -93,6 +93,7 @@ NATURAL = np.array(
     ]
 )  # fmt: skip
 FREQUENT = np.array([20, 15, 14, 12, 9, 7, 6, 2, 4, 3, 5, 3])
+GREY = 10  # the row from which on colours come with age
 DYED = 0.05  # share in colours that don't grow
 
 GRAIN = (6, 64, 64)  # numbers that each identity's strands are made of: kinds, rows, columns
@@ -136,11 +137,12 @@ class Hair(NamedTuple):
     beard: Beard
 
 
-def draw_hair(seed: int, indices: Tensor, sex: Tensor) -> Hair:
-    """The hair of identities. indices: B int64, ≥ 0; sex: B in [0, 1], 0 woman … 1 man."""
+def draw_hair(seed: int, indices: Tensor, sex: Tensor, age: Tensor) -> Hair:
+    """The hair of identities. indices: B int64, ≥ 0; sex: B in [0, 1], 0 woman … 1 man; age: B in [0, 1],
+    as `Skin.age`."""
     rows = [
-        _draw(rng(seed, "hair", int(index)), float(share))
-        for index, share in zip(indices.tolist(), sex.tolist(), strict=True)
+        _draw(rng(seed, "hair", int(index)), float(share), float(years))
+        for index, share, years in zip(indices.tolist(), sex.tolist(), age.tolist(), strict=True)
     ]
     style, shape, colour, tips, contrast, grain = zip(*rows, strict=True)
     return Hair(
@@ -159,7 +161,7 @@ def hair_colour(hair: Hair) -> Tensor:
     return hair.colour
 
 
-def _draw(random: np.random.Generator, sex: float) -> tuple[object, ...]:
+def _draw(random: np.random.Generator, sex: float, age: float) -> tuple[object, ...]:
     shares = SHARES[0] * (1 - sex) + SHARES[1] * sex
     style = int(random.choice(len(STYLES), p=shares / shares.sum()))
     ranges = USUAL | RANGES[STYLES[style]]
@@ -169,7 +171,7 @@ def _draw(random: np.random.Generator, sex: float) -> tuple[object, ...]:
     values["sweep"] *= values["fringe"] <= 0  # what hangs over the forehead isn't combed aside
     if random.random() < 0.5:  # partings are left and right
         values["part"] = -values["part"]
-    colour, tips = _colours(random)
+    colour, tips = _colours(random, age)
     return (
         style,
         list(values.values()),
@@ -180,13 +182,15 @@ def _draw(random: np.random.Generator, sex: float) -> tuple[object, ...]:
     )
 
 
-def _colours(random: np.random.Generator) -> tuple[list[float], list[float]]:
+def _colours(random: np.random.Generator, age: float) -> tuple[list[float], list[float]]:
     """Of the hair and of its tips."""
-    kind = int(random.choice(len(NATURAL), p=FREQUENT / FREQUENT.sum()))
+    old = age * age * (3 - 2 * age)
+    frequent = FREQUENT * np.where(np.arange(len(NATURAL)) < GREY, 1, 0.1 + 5 * old)
+    kind = int(random.choice(len(NATURAL), p=frequent / frequent.sum()))
     colour = NATURAL[kind] * np.exp(random.normal(0, 0.15) + random.normal(0, 0.05, 3))
     draws = random.random(3), random.random(2)
-    grey = draws[0].max() * draws[1][0] if draws[1][1] < 0.2 else 0.0  # some have turned grey in part
-    colour = colour + grey * 0.7 * np.maximum(NATURAL[10] - colour, 0)
+    grey = draws[0].max() * draws[1][0] ** (1.5 - old) if draws[1][1] < 0.03 + 0.8 * old else 0.0  # in part
+    colour = colour + grey * 0.7 * np.maximum(NATURAL[GREY] - colour, 0)
     tips = colour * random.uniform(0.9, 1.5)
     if random.random() < DYED:
         vivid = random.random(3)

@@ -24,7 +24,7 @@ SIDE = (0, 11, 22, 32, 41, 48, 54, 60, 66, 72, 78, 84, 90, 98, 106, 113, 120, 12
 ROWS = 16
 LAYERS = (0.35, -0.08)  # cm by which they lie lower than the hair is thick: the dense one, the loose one
 LEAST = (0.04, 0.08)  # cm off the skin, at the hairline
-TAIL_ROWS, TAIL_COLUMNS = 9, 9
+TAIL_ROWS, TAIL_COLUMNS = 10, 13
 CROWN = (0.0, 72.0)  # azimuth from behind and elevation of the whorl
 TURNS = 6  # how often the strands' texture is laid around the head, there and back
 PHASE = 0.5  # where in it the column behind begins: elsewhere than its mirror image
@@ -273,8 +273,11 @@ def _tail(hair: Hair) -> Tensor:
     root = centre + ray * (radius(ray) + thick)[:, None]  # B×3
     share = torch.linspace(0, 1, TAIL_ROWS, device=device)[None, :, None]
     turn = torch.linspace(0, 2 * np.pi, TAIL_COLUMNS, device=device)
-    lump = hair.grain[:, 3, :TAIL_ROWS, :TAIL_COLUMNS] - 0.5
-    lump = torch.cat((lump[..., :-1], lump[..., :1]), -1)
+    lump = hair.grain[:, 3, :4, :6] - 0.5
+    lump = torch.cat((lump[..., :-1], lump[..., :1]), -1)[:, None]
+    lump = torch.nn.functional.interpolate(
+        lump, (TAIL_ROWS, TAIL_COLUMNS), mode="bilinear", align_corners=True
+    )[:, 0]
     size = column(2.6 + 2.2 * hair.grain[:, 3, 0, 20])
     across = torch.cos(turn)
     # The bun's axis goes out from the head; its frame is that axis, the picture's x, and their cross.

@@ -52,10 +52,11 @@ def draw_identity(seed: int, indices: Sequence[int]) -> Identity:
     """The people of those numbers (≥ 0), on the CPU: the same whatever they are drawn together with."""
     numbers = torch.tensor(list(indices))
     sex = draw_sex(seed, indices)
+    skin = draw_skin(seed, indices)
     return Identity(
         draw_shape(seed, indices),
-        draw_skin(seed, indices),
-        draw_hair(seed, numbers, sex),
+        skin,
+        draw_hair(seed, numbers, sex, skin.age),
         draw_glasses(seed, numbers),
         draw_clothes(seed, numbers, sex),
     )

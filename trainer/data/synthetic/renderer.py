@@ -145,10 +145,7 @@ def _there(
     """Which fragments of cutouts are there: the more of a pixel's four samples the more opaque it is."""
     corners = fixed.triangles.index_select(0, triangle)
     uv = F.embedding_bag(corners, fixed.uv, mode="sum", per_sample_weights=weights.to(fixed.uv))
-    size = atlas.shape[1]
-    column, row = (uv * size).floor().clamp(0, size - 1).long().unbind(1)
-    person = who.index_select(0, place // (side * side))
-    alpha = atlas.flatten(0, 2)[:, 3].index_select(0, (person * size + row) * size + column)
+    alpha = _sampled(atlas, uv, who.index_select(0, place // (side * side)), atlas.shape[1])[:, 3]
     x, y = place % side, (place // side) % side
     least = atlas.new_tensor(COVERAGE).flatten().index_select(0, (y % 2) * 2 + x % 2)
     return alpha > least

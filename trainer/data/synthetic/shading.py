@@ -38,7 +38,7 @@ SHINE = {
     Surface.WET: (0.04, 40.0),
     Surface.HAIR: (0.12, 60.0),
     Surface.CLOTH: (0.0, 4.0),
-    Surface.GLASS: (0.12, 200.0),
+    Surface.GLASS: (0.06, 200.0),
 }
 
 
