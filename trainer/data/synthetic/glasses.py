@@ -179,8 +179,7 @@ def _outline(glasses: Glasses, turn: Tensor, shrink: float = 1.0) -> Tensor:
     y = y - column(glasses.raised * glasses.height, 1) * outer * smooth(-0.5, 0.7, cosine)
     y = y + column(glasses.dropped * glasses.height, 1) * low * (0.6 + 0.4 * sine)
     # Towards the nose the lower edge gives way to it.
-    x = x + 0.45 * smooth(0.1, 1, -sine) * smooth(-0.3, 0.8, -cosine)
-    x = torch.maximum(x, 0.9 + 0.75 * smooth(-0.6, 1.5, y) - APART)  # beside the nose
+    x = x + 0.8 * smooth(0.1, 1, -sine) * smooth(-0.4, 0.6, -cosine)
     return torch.stack((x, y), -1) * shrink
 
 
@@ -215,6 +214,7 @@ def _temple(glasses: Glasses, hinge: Tensor, about: Tensor, side: float) -> Tens
     )  # fmt: skip
     path = torch.cat((hinge[:, None], far.expand(len(hinge), -1, -1)), 1)  # B×7×3
     lift = hinge[:, 1] + 4.3  # low hinges draw the temples down in front
+    path = torch.stack((path[..., 0], path[..., 1], path[..., 2]), -1)
     fade = torch.tensor([0.0, 0.8, 0.45, 0.15, 0.0, 0.0, 0.0], device=device)
     path = path + fade[None, :, None] * lift[:, None, None] * torch.tensor([0.0, 1.0, 0.0], device=device)
     high = glasses.wire.clamp(min=0.06, max=0.2)[:, None] * torch.linspace(1.3, 0.9, TEMPLE, device=device)

@@ -49,21 +49,21 @@ RANGES: dict[str, dict[str, tuple[float, float]]] = {
         "tuft": (0.08, 0.16), "peak": (0, 0),
     },
     "bob": {
-        "top": (1.2, 2.2), "sides": (1.1, 1.8), "drop": (50, 64), "fall": (4, 10), "forward": (0.9, 1),
+        "top": (1.2, 2.2), "sides": (1.1, 1.8), "drop": (50, 64), "fall": (4, 10), "forward": (0.97, 1),
         "dip": (0.3, 0.8), "flare": (0, 0.9), "fringe": (-0.6, 1), "sweep": (0.6, 1),
     },
     "long straight": {
         "top": (0.8, 1.6), "sides": (0.8, 1.5), "drop": (48, 116), "fall": (14, 34), "front": (-1, 2),
-        "forward": (0.92, 1), "dip": (0.4, 0.9), "fringe": (-2, 1), "sweep": (0.6, 1),
+        "forward": (0.97, 1), "dip": (0.4, 0.9), "fringe": (-2, 1), "sweep": (0.6, 1),
     },
     "long wavy": {
         "top": (1.1, 2.2), "sides": (1.1, 2), "drop": (48, 70), "fall": (12, 32), "front": (-1, 2),
-        "forward": (0.92, 1), "dip": (0.3, 0.8), "wave": (0.6, 1), "sweep": (0.6, 1), "flare": (0.5, 1.6),
+        "forward": (0.97, 1), "dip": (0.3, 0.8), "wave": (0.6, 1), "sweep": (0.6, 1), "flare": (0.5, 1.6),
         "tuft": (0.12, 0.2),
     },
     "long curly": {
         "top": (1.8, 3.5), "sides": (1.8, 3), "drop": (48, 66), "fall": (8, 24), "front": (-1, 2),
-        "forward": (0.92, 1), "dip": (0.1, 0.5), "curl": (0.6, 1), "sweep": (0.6, 1), "flare": (1.2, 3),
+        "forward": (0.97, 1), "dip": (0.1, 0.5), "curl": (0.6, 1), "sweep": (0.6, 1), "flare": (1.2, 3),
         "tuft": (0.15, 0.28),
     },
     "fringe": {

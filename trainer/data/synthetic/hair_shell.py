@@ -22,7 +22,7 @@ from trainer.data.synthetic.scalp import DEGREE, Hairline, angles, direction, ra
 # Azimuths of the columns: closer where hair begins to hang and about the ears.
 SIDE = (0, 11, 22, 32, 41, 48, 54, 60, 66, 72, 78, 84, 90, 98, 106, 113, 120, 129, 140, 153, 166)
 ROWS = 16
-LAYERS = (0.35, -0.08)  # cm by which they lie lower than the hair is thick: the dense one, the loose one
+LAYERS = (0.3, 0.0)  # cm by which they lie lower than the hair is thick: the dense one, the loose one
 LEAST = (0.04, 0.08)  # cm off the skin, at the hairline
 TAIL_ROWS, TAIL_COLUMNS = 10, 13
 CROWN = (0.0, 72.0)  # azimuth from behind and elevation of the whorl
@@ -144,7 +144,9 @@ def _strands(hair: Hair) -> _Strands:
     crown = torch.where(tail, shape.tail_height, torch.full_like(shape.tail, CROWN[1]))
     back = direction(torch.full_like(crown, 180.0 - CROWN[0]), crown)[:, None]
     front = parting_end(shape)
-    share = (shape.forward * ~tail)[:, None] * (0.5 + 0.5 * torch.cos(torch.deg2rad(azimuth - shape.part[:, None])))
+    share = (shape.forward * ~tail)[:, None] * (
+        0.5 + 0.5 * torch.cos(torch.deg2rad(azimuth - shape.part[:, None]))
+    )
     begin = back + share[..., None] * (front[:, None] - back)
     begin = torch.nn.functional.normalize(begin, dim=-1)
     # A bare top reaches down to the temples.
@@ -162,7 +164,7 @@ def _strands(hair: Hair) -> _Strands:
 
 def parting_end(shape: Shape) -> Tensor:
     """The direction of the parting's end over the forehead: B×3."""
-    return direction(shape.part, 43 - 18 * smooth(0.0, 0.3, shape.sweep) + 0.7 * shape.height)
+    return direction(shape.part, 43 - 20 * smooth(0.0, 0.3, shape.sweep) + 0.7 * shape.height)
 
 
 def _between(a: Tensor, b: Tensor, share: Tensor) -> Tensor:

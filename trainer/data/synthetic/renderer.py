@@ -219,7 +219,9 @@ def _colour(
         shine = shine.index_copy(0, hair, glow[1] * strength.index_select(0, hair) * lit)
     key = light.colour.index_select(0, frame) * values[:, 6:7]
     # Light that hair throws back has mostly been through it.
-    tint = torch.where((surface == int(Surface.HAIR))[:, None], 0.12 + texel[:, :3].sqrt(), torch.ones_like(key))
+    tint = torch.where(
+        (surface == int(Surface.HAIR))[:, None], 0.12 + texel[:, :3].sqrt(), torch.ones_like(key)
+    )
     return texel[:, :3] * values[:, 3:6] + shine[:, None] * tint * key
 
 
