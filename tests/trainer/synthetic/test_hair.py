@@ -146,6 +146,20 @@ def test_shells_lie_outside_the_skin(many: Hair) -> None:
     assert (np.isnan(reach) | (length > reach - 0.01)).all()
 
 
+def test_short_hair_begins_flat_on_the_scalp(many: Hair) -> None:
+    short = (many.shape.drop > 150) & (many.shape.ring == 0) & (many.shape.fringe <= 0) & (many.style > 1)
+    points = placed(many)[short][:, : 2 * ROWS * len(columns())].reshape(-1, 2, ROWS, len(columns()), 3)
+    out = torch.tensor(points[:, :, -1] - SKULL_CENTRE, dtype=torch.float32)
+    length = out.norm(dim=-1)
+    assert (length - radius(out / length[..., None])).max() < 0.1
+
+
+def test_the_sides_of_a_head_show_other_strands() -> None:
+    for piece in hair_parts()[:2]:
+        u = piece.mesh.uv[:, 0].reshape(ROWS, -1)
+        assert np.abs(u - u[:, ::-1]).mean() > 0.2 * np.ptp(u)
+
+
 def test_template_shells_face_outwards() -> None:
     for piece in hair_parts()[:2]:
         a, b, c = (piece.mesh.points[piece.mesh.triangles[:, corner]] for corner in range(3))
@@ -254,6 +268,17 @@ def test_beards_grow_outwards_and_down() -> None:
     grown = beard.there & (beard.chin > 0.5)
     assert grown.any()
     assert (moved[grown][:, chin, 1] > 0).all()
+
+
+def test_beards_are_unlike_on_both_sides_but_not_much() -> None:
+    hair = drawn(40)
+    full = (hair.beard.there & (hair.beard.cheeks > 0.5)).nonzero()[:, 0]
+    atlas = torch.zeros(len(full), 4, 512, 512)
+    paint_beard(rows_of(hair, full), atlas)
+    dense = window(atlas, BEARD)[:, 3, :64]
+    unlike = (dense - dense.flip(2)).abs().mean((1, 2))
+    assert unlike.min() > 0.02
+    assert (unlike < 0.5 * dense.mean((1, 2))).all()
 
 
 def test_beards_are_painted_where_hair_grows() -> None:

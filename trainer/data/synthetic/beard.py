@@ -198,8 +198,8 @@ def _zones(beard: Beard, y: Tensor, turn: Tensor) -> Tensor:
 
 
 def _uneven(grain: Tensor, y: Tensor, turn: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the hair of a place (B×…, degrees either side) comes from, for edges that are neither straight nor
-    alike on both sides: y and |turn| of `_zones`. It moves little beside the lips."""
+    """Places (B×…, degrees either side) moved a little, so that edges are neither straight nor alike on both
+    sides: y and |turn| for `_zones`. Beside the lips they move less."""
     free = smooth(0.8, 2.2, torch.hypot(turn / 25, (y - 4.05) / 0.85))
     coarse = grain_at(grain[:, 5], y * 0.7, turn * 0.06 + 11) - 0.5
     fine = grain_at(grain[:, 4], y * 2.1, turn * 0.2) - 0.5

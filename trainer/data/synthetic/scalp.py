@@ -94,7 +94,8 @@ def radius(ray: Tensor) -> Tensor:
 @cache
 def radii() -> Tensor:
     """The skin's distance from the middle of the skull, cm: rows of elevation from `LOWEST` up, columns
-    of azimuth from 0 to 180°, each `STEP` apart. Behind and below, the neck counts where it reaches further."""
+    of azimuth from 0 to 180°, each `STEP` apart. Behind and below, the neck counts where it reaches
+    further."""
     mesh = skin()
     _, refinement = subdivide(mesh.triangles, len(mesh.points))
     found = _radii(refinement.of(mesh.points))
