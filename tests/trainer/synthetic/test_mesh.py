@@ -111,6 +111,18 @@ def test_the_skin_is_closed_but_for_the_eyes_and_the_mouth():
     assert {frozenset(loop) for loop in loops if loop != pole[0]} == expected
 
 
+@pytest.mark.parametrize("part", [head.neck(), head.chest()], ids=["neck", "chest"])
+def test_neck_and_chest_have_no_seam(part):
+    loops = boundary(part.triangles)
+    assert sorted(len(loop) for loop in loops) == [head.NECK_COLUMNS] * 2, "open above and below only"
+
+
+def test_the_nape_begins_within_the_skull():
+    top = head.neck().points[: head.NECK_COLUMNS + 1]
+    reach = (np.abs((top - head.SKULL_CENTRE) / head.SKULL_AXES) ** head.SKULL_SQUARE).sum(1)
+    assert reach[top[:, 2] > 4].max() < 1
+
+
 def test_the_face_is_its_own_mirror_image():
     mean, mirror = mean_landmarks(), mirror_landmarks()
     np.testing.assert_allclose(mean[mirror], mean * (-1, 1, 1), atol=1e-9)

@@ -197,7 +197,7 @@ def _collar(clothes: Clothes, turn: Tensor) -> Tensor:
 def _about_neck(y: Tensor, away: Tensor) -> Tensor:
     """Points at heights y, `away` cm outside the neck: B×R×29 each → B×R×29×3."""
     rings = torch.tensor(_around(neck().points), dtype=torch.float32, device=y.device)
-    heights = rings[:, 0, 1]
+    heights = rings[:, COLUMNS // 2, 1]  # in front: the nape reaches up into the skull
     share = ((y - heights[0]) / (heights[-1] - heights[0]) * (len(rings) - 1)).clamp(0, len(rings) - 1.001)
     at = share.long()
     columns = torch.arange(COLUMNS, device=y.device)

@@ -106,13 +106,21 @@ def neck() -> Mesh:
         y = NECK_TOP + (NECK_BASE - NECK_TOP) * t
         flare = max(0.0, t - 0.6) ** 2 * 12
         within = min(1.0, 0.45 + 2.2 * t)  # the top is hidden in the head, behind the mouth
-        wide, deep = within * 5.5 + flare * 1.6, within * 5.4 + flare * 0.8
+        # The nape begins further up, within the skull: no shelf shows when the head is bowed.
+        nape = np.maximum(-np.cos(turn), 0)
+        wide, deep = within * 5.5 + flare * 1.6, np.maximum(within, 0.95 * nape) * 5.4 + flare * 0.8
         # The strap muscles and the throat: a little square, narrower in front.
         x = wide * np.sin(turn)
         z = 1.4 + 3.0 * t - deep * np.cos(turn)
-        points.append(np.stack([x, np.full_like(x, y), z], 1))
+        points.append(np.stack([x, y - 3.0 * max(0.0, 1 - 3 * t) ** 2 * nape, z], 1))
         uv.append(np.stack([np.abs(turn / np.pi - 1) * 0.13, 0.87 + 0.12 * np.full_like(x, t)], 1))
-    return Mesh(np.concatenate(points), grid(NECK_ROWS, NECK_COLUMNS + 1), np.concatenate(uv) * HEAD_SIDE)
+    return Mesh(np.concatenate(points), _tube(NECK_ROWS), np.concatenate(uv) * HEAD_SIDE)
+
+
+def _tube(rows: int) -> Indices:
+    """Rows about the neck, closed: the last point of a row lies where its first one does, which serves for both."""
+    triangles, columns = grid(rows, NECK_COLUMNS + 1), NECK_COLUMNS + 1
+    return triangles - np.where(triangles % columns == NECK_COLUMNS, NECK_COLUMNS, 0)
 
 
 @cache
@@ -142,7 +150,7 @@ def chest() -> Mesh:
         points.append(np.stack([wide * reach * sine, y + drop, middle - deep * reach * cosine], 1))
         share = np.full_like(turn, at / (len(profile) - 1))
         uv.append(np.stack([1 - np.abs(turn / np.pi - 1) * 0.13, 0.87 + 0.12 * share], 1))
-    return Mesh(np.concatenate(points), grid(len(profile), NECK_COLUMNS + 1), np.concatenate(uv) * HEAD_SIDE)
+    return Mesh(np.concatenate(points), _tube(len(profile)), np.concatenate(uv) * HEAD_SIDE)
 
 
 @cache
