@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainer.data.realism.check import CheckSettings, check
+from tests.material import shared_folder
+from trainer.data.realism.check import PARTS, CheckSettings, check
 from trainer.data.realism.renders import Order, draw, orders_of, portrait, turned
 from trainer.data.realism.sheet import EXPRESSIONS, POSES, SheetSettings, draw_sheet, laid_out, moves
 from trainer.data.realism.speed import pictures_a_second
@@ -101,3 +102,11 @@ def test_speed_is_pictures_over_the_time_they_took() -> None:
     times = iter([0.0, 9.0, 10.0, 12.0])
     orders = [Order(0, (0,), (0,), (0,), turned, 32)] * 3
     assert pictures_a_second(orders, 0, lambda: next(times)) == 1.5
+
+
+@pytest.mark.slow
+def test_the_whole_check_runs(tmp_path: Path) -> None:
+    """All parts in tiny numbers: their figures say nothing, but each is there."""
+    media = shared_folder("media")
+    parts = {one.part for found in check(CheckSettings(quick=True, media=media)) for one in found.readings}
+    assert parts == set(PARTS)
