@@ -38,7 +38,8 @@ def bare(figure: Figure, side: int = 256) -> People:
     waves = [0.5 + 0.3 * torch.sin(2 * math.pi * (a * u + b * v)) for a, b in ((9, 2), (-3, 8), (6, 7))]
     atlas = torch.stack([*waves, torch.full_like(u, 0.5)], -1)
     hidden = torch.zeros(count, fixed.worn.stop - fixed.worn.start, dtype=torch.bool)
-    return People(figure, atlas.expand(count, -1, -1, -1).contiguous(), fixed.all_shown(hidden))
+    textures = atlas.expand(count, -1, -1, -1).contiguous()
+    return People(figure, textures, fixed.all_shown(hidden), torch.ones(count))
 
 
 def even_light(count: int, size: int) -> Scene:

@@ -7,6 +7,7 @@ import torch
 from models.face_geometry import FACE_OVAL
 from tests.trainer.synthetic.heads import moving, of_shape
 from trainer.data.synthetic import head
+from trainer.data.synthetic.eyes import iris_points
 from trainer.data.synthetic.face import mean_landmarks, mirror_landmarks
 from trainer.data.synthetic.figure import FACE_HEIGHT, camera_distance, pose, project
 from trainer.data.synthetic.identity import MOST, draw_shape, modes, shape_modes
@@ -133,3 +134,14 @@ def test_a_shape_is_drawn_for_its_own_number():
     assert many.abs().max() <= MOST
     assert many.mean(0).abs().max() < 0.25
     assert (many.std(0) - 1).abs().max() < 0.2
+
+
+def test_the_irises_rims_are_counted_as_the_detector_counts_them() -> None:
+    """Right, top, left, bottom in the picture, of both eyes, as in the mean of measured faces."""
+    mean = mean_landmarks()
+    centres = torch.tensor([[[-3.0, 0.0, 0.0], [3.0, 0.0, 0.0]]])
+    points = iris_points(centres, torch.eye(3)[None])[0].double().numpy()
+    for eye in (0, 5):
+        measured = mean[469 + eye : 473 + eye, :2] - mean[468 + eye, :2]
+        ours = points[eye + 1 : eye + 5, :2] - points[eye, :2]
+        assert np.abs(ours - measured).max() < 0.06  # cm

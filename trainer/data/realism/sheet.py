@@ -32,10 +32,10 @@ EXPRESSIONS: dict[str, dict[str, float]] = {
     "eyeBlink": {"eyeBlink": 1.0},
 }
 POSES: dict[str, tuple[float, float, float]] = {  # degrees: yaw, pitch, roll
-    "yaw −45°": (-45, 0, 0),
+    "yaw -45°": (-45, 0, 0),
     "yaw +45°": (45, 0, 0),
     "pitch +25°": (0, 25, 0),
-    "pitch −25°": (0, -25, 0),
+    "pitch -25°": (0, -25, 0),
     "roll +25°": (0, 0, 25),
 }
 

@@ -138,8 +138,7 @@ def iris_points(centres: Tensor, turn: Tensor) -> Tensor:
         rim.append((x * float(np.sin(away)), y * float(np.sin(away)), -float(np.cos(away))))
     rays = torch.tensor(rim, device=centres.device, dtype=centres.dtype) * RADIUS
     turned = rays @ turn.transpose(1, 2)  # B×5×3
-    mirrored = turned[:, [0, 3, 2, 1, 4]]  # the right eye's rim is counted from its left
-    return torch.cat((centres[:, :1] + turned, centres[:, 1:] + mirrored), 1)
+    return torch.cat((centres[:, :1] + turned, centres[:, 1:] + turned), 1)
 
 
 def _clockwise_eye(right: bool) -> tuple[int, ...]:

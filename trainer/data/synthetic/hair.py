@@ -93,6 +93,7 @@ NATURAL = np.array(
     ]
 )  # fmt: skip
 FREQUENT = np.array([20, 15, 14, 12, 9, 7, 6, 2, 4, 3, 5, 3])
+YOUNG, OLD = 16.0, 80.0  # years, between which hair greys
 GREY = 10  # the row from which on colours come with age
 DYED = 0.05  # share in colours that don't grow
 
@@ -138,8 +139,7 @@ class Hair(NamedTuple):
 
 
 def draw_hair(seed: int, indices: Tensor, sex: Tensor, age: Tensor) -> Hair:
-    """The hair of identities. indices: B int64, ≥ 0; sex: B in [0, 1], 0 woman … 1 man; age: B in [0, 1],
-    as `Skin.age`."""
+    """The hair of identities. indices: B int64, ≥ 0; sex: B in [0, 1], 0 woman … 1 man; age: B, years."""
     rows = [
         _draw(rng(seed, "hair", int(index)), float(share), float(years))
         for index, share, years in zip(indices.tolist(), sex.tolist(), age.tolist(), strict=True)
@@ -184,7 +184,8 @@ def _draw(random: np.random.Generator, sex: float, age: float) -> tuple[object, 
 
 def _colours(random: np.random.Generator, age: float) -> tuple[list[float], list[float]]:
     """Of the hair and of its tips."""
-    old = age * age * (3 - 2 * age)
+    share = min(max((age - YOUNG) / (OLD - YOUNG), 0.0), 1.0)
+    old = share * share * (3 - 2 * share)
     frequent = FREQUENT * np.where(np.arange(len(NATURAL)) < GREY, 1, 0.1 + 5 * old)
     kind = int(random.choice(len(NATURAL), p=frequent / frequent.sum()))
     colour = NATURAL[kind] * np.exp(random.normal(0, 0.15) + random.normal(0, 0.05, 3))

@@ -118,7 +118,8 @@ def neck() -> Mesh:
 
 
 def _tube(rows: int) -> Indices:
-    """Rows about the neck, closed: the last point of a row lies where its first one does, which serves for both."""
+    """Rows about the neck, closed: the last point of a row lies where its first one does, which serves for
+    both."""
     triangles, columns = grid(rows, NECK_COLUMNS + 1), NECK_COLUMNS + 1
     return np.asarray(triangles - np.where(triangles % columns == NECK_COLUMNS, NECK_COLUMNS, 0))
 

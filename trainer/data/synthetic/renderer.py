@@ -145,7 +145,8 @@ def _there(
     """Which fragments of cutouts are there: the more of a pixel's four samples the more opaque it is."""
     corners = fixed.triangles.index_select(0, triangle)
     uv = F.embedding_bag(corners, fixed.uv, mode="sum", per_sample_weights=weights.to(fixed.uv))
-    alpha = _sampled(atlas, uv, who.index_select(0, place // (side * side)), atlas.shape[1])[:, 3]
+    person = who.index_select(0, place // (side * side))
+    alpha = _sampled(atlas[..., 3:].contiguous(), uv, person, atlas.shape[1])[:, 0]
     x, y = place % side, (place // side) % side
     least = atlas.new_tensor(COVERAGE).flatten().index_select(0, (y % 2) * 2 + x % 2)
     return alpha > least
@@ -226,7 +227,7 @@ def _colour(
 
 
 def _sampled(atlas: Tensor, uv: Tensor, person: Tensor, size: int) -> Tensor:
-    """Textures at places of the atlas, bilinear: M×4."""
+    """Textures (B×A×A×C) at places of the atlas, bilinear: M×C."""
     place = (uv * size - 0.5).clamp(0, size - 1.001)
     low = place.floor()
     x, y = (place - low).unbind(1)
