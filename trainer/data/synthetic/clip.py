@@ -11,7 +11,7 @@ from trainer.data.synthetic.people import CLIPS, Identity, draw_identity, draw_s
 from trainer.data.synthetic.renderer import Frame, render
 
 # Frames that are drawn at once: on the CPU what stays in its caches, on a GPU what keeps it busy.
-CPU_PIXELS, GPU_PIXELS = 8 * 128 * 128, 64 * 256 * 256
+CPU_PIXELS, GPU_PIXELS = 16 * 128 * 128, 64 * 256 * 256
 STILLS = "stills"
 
 

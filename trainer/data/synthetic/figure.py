@@ -127,8 +127,9 @@ def make_figure(shape: Shape, worn: Tensor | None = None) -> Figure:
     return Figure(neutral, lids, ball_centres(neutral))
 
 
-def pose(figure: Figure, who: Tensor, motion: Motion) -> Posed:
-    """The people of `who` (N, indices of the figure's) as the motion (N frames) has them."""
+def pose(figure: Figure, who: Tensor, motion: Motion, shaded: bool = True) -> Posed:
+    """The people of `who` (N, indices of the figure's) as the motion (N frames) has them. shaded: normals are
+    wanted; they are empty otherwise."""
     fixed = tables(figure.neutral.device)
     frames, count = len(who), len(fixed.points)
     controls = figure.neutral[who] + (motion.expression @ fixed.expressions).view(frames, count, 3)
@@ -156,7 +157,7 @@ def pose(figure: Figure, who: Tensor, motion: Motion) -> Posed:
     head = torch.cat((rotation, (place + centre - (rotation @ centre)).unsqueeze(2)), 2)
     return Posed(
         seen,
-        normals(seen, fixed.triangles, fixed.fans),
+        normals(seen, fixed.triangles, fixed.fans) if shaded else seen[:, :0],
         (landmarks - centre) @ rotation.transpose(1, 2) + shift,
         focal,
         head,
@@ -168,17 +169,14 @@ def project(points: Tensor, focal: Tensor) -> Tensor:
     return points[..., :2] / points[..., 2:] * focal.view(-1, 1, 1) + 0.5
 
 
-def rest(count: int = 1, fov: float = 20.0) -> Motion:
+def rest(count: int = 1, fov: float = 20.0, device: torch.device | str = "cpu") -> Motion:
     """Neutral faces looking into the camera."""
-    zeros = torch.zeros(count, 3)
-    return Motion(
-        torch.zeros(count, 44),
-        zeros[:, :2],
-        zeros,
-        zeros[:, :2],
-        torch.ones(count),
-        torch.full((count,), fov),
-    )
+
+    def still(*shape: int) -> Tensor:
+        return torch.zeros(count, *shape, device=device)
+
+    scale = still() + 1
+    return Motion(still(44), still(2), still(3), still(2), scale, scale * fov)
 
 
 def _over_balls(vertices: Tensor, balls: Tensor, fixed: Tables) -> Tensor:

@@ -103,10 +103,11 @@ def render(
     lit, seen = _lit(posed, light, people, who, shown, fixed, kind)
     wanted = [posed.normals, lit, seen[..., None]]
     if "flow" in maps:
-        neutral = pose(people.figure, who, rest(len(who), 20.0)._replace(fov=motion.fov))
+        still = rest(len(who), device=device)._replace(fov=motion.fov)
+        neutral = pose(people.figure, who, still, shaded=False)
         wanted.append(project(neutral.vertices, neutral.focal) - places)
     if before is not None:
-        earlier = pose(people.figure, who, before)
+        earlier = pose(people.figure, who, before, shaded=False)
         wanted.append(places - project(earlier.vertices, earlier.focal))
     values = interpolate(raster, torch.cat(wanted, 2), fixed.triangles)
     index = raster.triangle.flatten().index_select(0, raster.covered)
