@@ -50,6 +50,7 @@ class Tables(NamedTuple):
     fans: Tensor
     ball: Tensor  # of an eyeball, about its centre
     worn: slice  # the triangles of what people wear
+    casters: Tensor  # K×3
 
     def all_shown(self, worn: Tensor) -> Tensor:
         """Which triangles people have (B×T bool), from which they have of what is worn."""
@@ -109,6 +110,7 @@ def tables(device: torch.device) -> Tables:
         whole(made.fans),
         numbers(eyes.eyeball().points),
         made.worn,
+        whole(made.casters),
     )
 
 

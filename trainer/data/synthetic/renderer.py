@@ -100,7 +100,7 @@ def render(
         cutout=fixed.cutout,
         keep=there,
     )
-    lit, seen = _lit(posed, light, people, who, shown, fixed, kind)
+    lit, seen = _lit(posed, light, who, fixed, kind)
     wanted = [posed.normals, lit, seen[..., None]]
     if "flow" in maps:
         still = rest(len(who), device=device)._replace(fov=motion.fov)
@@ -153,20 +153,10 @@ def _there(
     return alpha > least
 
 
-def _lit(
-    posed: Posed, light: Light, people: People, who: Tensor, shown: Tensor, fixed: Tables, kind: Looks
-) -> tuple[Tensor, Tensor]:
+def _lit(posed: Posed, light: Light, who: Tensor, fixed: Tables, kind: Looks) -> tuple[Tensor, Tensor]:
     """What reflectances are multiplied with (N×V×3), and how much of the key light vertices see (N×V)."""
     centre = posed.landmarks[:, [234, 454, 10, 152]].mean(1)
-    seen = shadow(
-        light,
-        posed.vertices,
-        posed.normals,
-        fixed.triangles,
-        centre,
-        shown=shown & ~fixed.cutout,
-        double_sided=fixed.two_sided,
-    )
+    seen = shadow(light, posed.vertices, posed.normals, fixed.casters, centre)
     ball = fixed.ball.shape[0]
     occlusion = kind.occlusion.expand(len(who), -1).clone()
     first = posed.vertices.shape[1] - 2 * ball

@@ -129,7 +129,7 @@ def _sky(made: Template, points: Array) -> Array:
     nothing = torch.zeros(1, 9, 3)
     for side in torch.as_tensor(sides, dtype=torch.float32):
         light = Light(nothing, side[None], torch.ones(1, 3), torch.tensor([4.0]))
-        seen = shadow(light, place, normal, triangles, torch.zeros(1, 3), radius=18.0, double_sided=None)[0]
+        seen = shadow(light, place, normal, triangles, torch.zeros(1, 3), radius=18.0)[0]
         facing = (normal[0] @ side).clamp(min=0)
         total += facing * seen
         whole += facing

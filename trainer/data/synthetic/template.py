@@ -81,10 +81,13 @@ class Template(NamedTuple):
     triangle_ranges: dict[str, slice]
     balls: int  # the first eyeball's first vertex
     worn: slice  # the triangles of WORN
+    casters: Indices  # K×3: what throws shadows, as coarse as shadows are
 
 
 # What people wear, after all that they are made of; in this order people.py puts their shapes together.
 WORN = {"hair": hair_parts, "beard": beard_parts, "glasses": glasses_parts, "clothes": clothes_parts}
+
+CASTERS = ("ear_left", "ear_right", "neck", "chest")  # throw shadows, beside the skin
 
 
 def parts() -> tuple[Part, ...]:
@@ -225,6 +228,8 @@ def _joined(
         triangle_ranges,
         balls,
         slice(triangle_ranges["chest"].stop, triangle_ranges["ball_left"].start),
+        # Refined vertices begin with the coarse ones, and the skin's are the first of all.
+        np.concatenate([all_parts[0].mesh.triangles, *(corners[triangle_ranges[name]] for name in CASTERS)]),
     )
 
 
