@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from trainer.data.synthetic.head import chest, neck
-from trainer.data.synthetic.mesh import Array, Mesh
-from trainer.data.synthetic.parts import CLOTH, Part, column, part, placed, sheet, smooth
+from trainer.data.synthetic.mesh import Array, Mesh, grid
+from trainer.data.synthetic.parts import CLOTH, Part, column, part, placed, smooth
 from trainer.data.synthetic.seeds import rng
 
 KINDS = ("crew", "v-neck", "shirt", "hoodie", "turtleneck", "suit", "scoop", "off-shoulder")
@@ -112,7 +112,7 @@ def clothes_parts() -> tuple[Part, ...]:
     for at, count, top, bottom in ((0, rows, 0.0, CHEST), (rows, COLLAR_ROWS, CHEST + 0.02, 1.0)):
         v, u = np.meshgrid(np.linspace(top, bottom, count), share, indexing="ij")
         uv = placed(np.stack([u, v], -1).reshape(-1, 2), CLOTH)
-        mesh = Mesh(points[at * COLUMNS : (at + count) * COLUMNS], sheet(count, COLUMNS), uv)
+        mesh = Mesh(points[at * COLUMNS : (at + count) * COLUMNS], grid(count, COLUMNS), uv)
         found.append(part(mesh, 6, cutout=True, double_sided=True))
     return tuple(found)
 

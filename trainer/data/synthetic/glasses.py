@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainer.data.synthetic.mesh import Array, Indices, Mesh
-from trainer.data.synthetic.parts import GLASSES, Part, column, part, placed, sheet, smooth, texels, window
+from trainer.data.synthetic.mesh import Array, Indices, Mesh, grid
+from trainer.data.synthetic.parts import GLASSES, Part, column, part, placed, smooth, texels, window
 from trainer.data.synthetic.seeds import rng
 
 WORN = 0.3  # share of people
@@ -96,7 +96,12 @@ def glasses_parts() -> tuple[Part, ...]:
     tube = _uv(SPOKES + 1, AROUND + 1)
     for right in (True, False):
         pieces.append(
-            ((SPOKES + 1) * (AROUND + 1), sheet(SPOKES + 1, AROUND + 1, flip=not right), tube, False)
+            (
+                (SPOKES + 1) * (AROUND + 1),
+                grid(SPOKES + 1, AROUND + 1)[:, :: 1 if right else -1].copy(),
+                tube,
+                False,
+            )
         )
     turn = np.linspace(0, 2 * np.pi, SPOKES, endpoint=False)
     disc = np.stack([0.5 + 0.48 * np.sin(turn), 0.5 - 0.48 * np.cos(turn)], 1)
@@ -106,7 +111,7 @@ def glasses_parts() -> tuple[Part, ...]:
     for right in (True, False):
         pieces.append((SPOKES + 1, fan if right else fan[:, ::-1].copy(), lens, True))
     for count in (BRIDGE, TEMPLE, TEMPLE):
-        pieces.append((count * (AROUND + 1), sheet(count, AROUND + 1), _uv(count, AROUND + 1), False))
+        pieces.append((count * (AROUND + 1), grid(count, AROUND + 1), _uv(count, AROUND + 1), False))
     found, at = [], 0
     for count, triangles, uv, thin in pieces:
         mesh = Mesh(points[at : at + count], triangles, placed(uv, GLASSES))

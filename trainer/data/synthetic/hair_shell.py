@@ -15,8 +15,8 @@ from torch import Tensor
 from trainer.data.synthetic.beard import plain_beard
 from trainer.data.synthetic.hair import NONE, Hair, Shape
 from trainer.data.synthetic.head import SKULL_CENTRE, chest
-from trainer.data.synthetic.mesh import Array, Mesh
-from trainer.data.synthetic.parts import HAIR, Part, column, part, placed, sheet, smooth
+from trainer.data.synthetic.mesh import Array, Mesh, grid
+from trainer.data.synthetic.parts import HAIR, Part, column, part, placed, smooth
 from trainer.data.synthetic.scalp import DEGREE, Hairline, angles, direction, radius
 
 # Azimuths of the columns: closer where hair begins to hang and about the ears.
@@ -56,12 +56,12 @@ def hair_parts() -> tuple[Part, ...]:
     for layer in range(len(LAYERS)):
         half = 0.5 * layer + 0.5 * (0.02 + 0.96 * u)
         uv = placed(np.stack([half, v], -1).reshape(-1, 2), HAIR)
-        mesh = Mesh(points[at : at + ROWS * count], sheet(ROWS, count), uv)
+        mesh = Mesh(points[at : at + ROWS * count], grid(ROWS, count), uv)
         found.append(part(mesh, 2, cutout=True, double_sided=True))
         at += ROWS * count
     v, u = np.meshgrid(np.linspace(0.05, 0.996, TAIL_ROWS), np.linspace(0, 1, TAIL_COLUMNS), indexing="ij")
     uv = placed(np.stack([0.01 + 0.48 * np.abs(u * 2 - 1), v], -1).reshape(-1, 2), HAIR)
-    mesh = Mesh(points[at:], sheet(TAIL_ROWS, TAIL_COLUMNS), uv)
+    mesh = Mesh(points[at:], grid(TAIL_ROWS, TAIL_COLUMNS), uv)
     return (*found, part(mesh, 2, cutout=True, double_sided=True))
 
 

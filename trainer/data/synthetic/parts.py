@@ -33,15 +33,6 @@ def part(mesh: Mesh, label: int, *, cutout: bool, double_sided: bool, follows: I
     return Part(mesh, label, cutout, double_sided, none if follows is None else follows)
 
 
-def sheet(rows: int, columns: int, *, flip: bool = False) -> Indices:
-    """Triangles of `rows` lines of `columns` points: clockwise where lines go down and points to the
-    right."""
-    at = np.arange(rows * columns).reshape(rows, columns)
-    a, b, c, d = at[:-1, :-1], at[:-1, 1:], at[1:, 1:], at[1:, :-1]
-    found = np.concatenate([np.stack([a, b, c], -1).reshape(-1, 3), np.stack([a, c, d], -1).reshape(-1, 3)])
-    return np.asarray(found[:, ::-1] if flip else found).copy()
-
-
 def placed(uv: Array, rectangle: Rectangle) -> Array:
     """…×2 in [0, 1] of a rectangle → …×2 in the atlas."""
     left, top, right, bottom = rectangle
