@@ -9,7 +9,7 @@ from tests.trainer.synthetic.heads import moving, of_shape
 from trainer.data.synthetic import head
 from trainer.data.synthetic.eyes import iris_points
 from trainer.data.synthetic.face import mean_landmarks, mirror_landmarks
-from trainer.data.synthetic.figure import FACE_HEIGHT, camera_distance, pose, project
+from trainer.data.synthetic.figure import FACE_HEIGHT, camera_distance, make_figure, pose, project
 from trainer.data.synthetic.identity import MOST, draw_shape, modes, shape_modes
 from trainer.data.synthetic.mesh import Array
 from trainer.data.synthetic.motion import draw_motion
@@ -145,3 +145,12 @@ def test_the_irises_rims_are_counted_as_the_detector_counts_them() -> None:
         measured = mean[469 + eye : 473 + eye, :2] - mean[468 + eye, :2]
         ours = points[eye + 1 : eye + 5, :2] - points[eye, :2]
         assert np.abs(ours - measured).max() < 0.06  # cm
+
+
+def test_landmarks_are_the_same_on_coarse_skin_and_on_fine() -> None:
+    shape = draw_shape(0, [3])
+    motion = draw_motion(0, [1], 8, style="wild")
+    who = torch.zeros(8, dtype=torch.long)
+    coarse, fine = (pose(make_figure(shape, fine=fine), who, motion) for fine in (False, True))
+    assert coarse.vertices.shape[1] < 0.7 * fine.vertices.shape[1]
+    assert torch.equal(coarse.landmarks, fine.landmarks)

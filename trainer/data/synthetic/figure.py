@@ -67,6 +67,7 @@ class Figure(NamedTuple):
         Tensor  # B×2×2×C×3: how each eye's upper and lower lid move when they close, the picture's left first
     )
     balls: Tensor  # B×2×3: the eyeballs' centres
+    fine: bool  # drawn with refined skin
 
 
 class Posed(NamedTuple):
@@ -80,9 +81,9 @@ class Posed(NamedTuple):
 
 
 @cache
-def tables(device: torch.device) -> Tables:
+def tables(device: torch.device, fine: bool = True) -> Tables:
     """The shared template on a device."""
-    made: Template = template()
+    made: Template = template(fine)
     followers = (made.follows >= 0).nonzero()[0]
 
     def numbers(array: object) -> Tensor:
@@ -114,9 +115,10 @@ def tables(device: torch.device) -> Tables:
     )
 
 
-def make_figure(shape: Shape, worn: Tensor | None = None) -> Figure:
-    """People of those shapes. worn: B×C×3, what hair and clothes add to the template, cm."""
-    fixed = tables(shape.coefficients.device)
+def make_figure(shape: Shape, worn: Tensor | None = None, fine: bool = True) -> Figure:
+    """People of those shapes. worn: B×C×3, what hair and clothes add to the template, cm. fine: as for
+    `template`."""
+    fixed = tables(shape.coefficients.device, fine)
     count = len(fixed.points)
     moved = (shape.coefficients @ fixed.modes).view(-1, count, 3)
     neutral = fixed.points + moved
@@ -126,13 +128,13 @@ def make_figure(shape: Shape, worn: Tensor | None = None) -> Figure:
     lids = neutral.new_zeros(len(neutral), 2, 2, count, 3)
     lids[:, :, :, fixed.followers] = blink[:, :, :, fixed.followed]
     lids[:, :, 0] += fixed.droops
-    return Figure(neutral, lids, ball_centres(neutral))
+    return Figure(neutral, lids, ball_centres(neutral), fine)
 
 
 def pose(figure: Figure, who: Tensor, motion: Motion, shaded: bool = True) -> Posed:
     """The people of `who` (N, indices of the figure's) as the motion (N frames) has them. shaded: normals are
     wanted; they are empty otherwise."""
-    fixed = tables(figure.neutral.device)
+    fixed = tables(figure.neutral.device, figure.fine)
     frames, count = len(who), len(fixed.points)
     controls = figure.neutral[who] + (motion.expression @ fixed.expressions).view(frames, count, 3)
     controls = controls + torch.einsum("nel,nelcx->ncx", lid_closing(motion.expression), figure.lids[who])

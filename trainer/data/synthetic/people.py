@@ -29,6 +29,7 @@ from trainer.data.synthetic.renderer import People, Scene
 from trainer.data.synthetic.skin import Skin, draw_sex, draw_skin, monk_reflectance
 from trainer.data.synthetic.skin_texture import paint
 
+COARSE = 160  # pixels: in pictures up to this size the unrefined skin's triangles are too small to be seen
 LEAST_ATLAS, MOST_ATLAS = 256, 1024  # side of the textures, pixels
 CLIPS = 10_000  # more clips than these of one identity would share their scenes
 
@@ -75,9 +76,10 @@ def make_people(identity: Identity, size: int, device: torch.device | str = "cpu
         ),
         1,
     )
-    fixed = tables(torch.device(device))
+    fine = size > COARSE
+    fixed = tables(torch.device(device), fine)
     bare = worn.new_zeros(len(worn), len(fixed.points) - worn.shape[1], 3)
-    figure = make_figure(here.shape, torch.cat((bare, worn), 1))
+    figure = make_figure(here.shape, torch.cat((bare, worn), 1), fine)
     shown = torch.cat(
         (hair_shown(hair), beard_shown(hair.beard), glasses_shown(glasses), clothes_shown(clothes)), 1
     )

@@ -8,6 +8,7 @@ N frames of S×S pixels, B people, T triangles, V vertices; M samples that are c
 """
 
 from collections.abc import Collection
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -78,7 +79,8 @@ def render(
     if unknown := set(maps) - set(MAPS):
         raise ValueError(f"no map {sorted(unknown)[0]!r}: there are {', '.join(MAPS)}")
     device = people.atlas.device
-    fixed, kind = tables(device), looks_on(device)
+    fine = people.figure.fine
+    fixed, kind = tables(device, fine), looks_on(device, fine)
     posed = pose(people.figure, who, motion)
     light = Light(*(field[who] for field in scene.light))
     lens = Lens(*(field[who] for field in scene.lens))
@@ -130,14 +132,10 @@ def render(
     return Frame(picture, _crop_units(posed), posed.landmarks, labels, flow, depth, normal)
 
 
-def looks_on(device: torch.device) -> Looks:
-    """The template's looks on a device, made once."""
-    if device not in _LOOKS:
-        _LOOKS[device] = looks(template(), device)
-    return _LOOKS[device]
-
-
-_LOOKS: dict[torch.device, Looks] = {}
+@cache
+def looks_on(device: torch.device, fine: bool) -> Looks:
+    """The template's looks on a device."""
+    return looks(template(fine), device)
 
 
 def _there(

@@ -126,8 +126,10 @@ def _of(part: eyes.Following, label: Label) -> tuple[Mesh, Label, Indices, Array
 
 
 @cache
-def template() -> Template:
-    return join(parts())
+def template(fine: bool = True) -> Template:
+    """fine: skin is refined, for pictures in which its triangles would be seen. Control points are the same
+    either way, and so are landmarks."""
+    return join(parts() if fine else [part._replace(smooth=False) for part in parts()])
 
 
 def join(all_parts: Sequence[Part]) -> Template:
@@ -247,7 +249,10 @@ def _lids(all_parts: Sequence[Part], refinement: Refinement, points: Array) -> t
     """Vertices near an eye of which the skin and the sockets' outer edges consist."""
     vertices = refinement.of(points)
     found = []
-    skin = len(subdivide(all_parts[0].mesh.triangles, len(all_parts[0].mesh.points))[1].parents)
+    mesh = all_parts[0].mesh
+    skin = len(mesh.points)
+    if all_parts[0].smooth:
+        skin = len(subdivide(mesh.triangles, skin)[1].parents)
     for index in (468, 473):
         middle = mean_landmarks()[index] + (0, 0, eyes.RADIUS)
         away = np.linalg.norm(vertices - middle, axis=1)
