@@ -70,7 +70,10 @@ def test_ranks_leave_the_index_to_the_last(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["sythetic"], "python -m trainer.prepare: command 'sythetic' is unknown; known: synthetic, shards"),
+        (
+            ["sythetic"],
+            "python -m trainer.prepare: command 'sythetic' is unknown; known: synthetic, videos, stills, shards, sheet, check",
+        ),
         (["synthetic"], "synthetic: .*--output.*"),
         (["synthetic", "--output", "x", "--size", "9"], "synthetic: .*size 9: expected 16 to 4096 pixels.*"),
         (["synthetic", "--output", "x", "--maps", "heat"], "synthetic: .*heat.*"),
