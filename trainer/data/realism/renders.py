@@ -81,11 +81,14 @@ def draw(order: Order) -> Shots:
 
 
 def chosen(drawn: Drawn, rows: Sequence[int]) -> Drawn:
-    """Those rows of a named tuple of tensors, or of such tuples."""
-    parts: list[Any] = [
-        part[list(rows)] if isinstance(part, Tensor) else chosen(part, rows) for part in drawn
-    ]
-    return type(drawn)(*parts)
+    """Those rows of a named tuple of tensors, or of such tuples; what is neither is everybody's."""
+
+    def of(part: Any) -> Any:
+        if isinstance(part, Tensor):
+            return part[list(rows)]
+        return chosen(part, rows) if isinstance(part, tuple) else part
+
+    return type(drawn)(*map(of, drawn))
 
 
 def joined(shots: Iterable[Shots]) -> Shots:
