@@ -39,7 +39,8 @@ def bare(figure: Figure, side: int = 256) -> People:
     atlas = torch.stack([*waves, torch.full_like(u, 0.5)], -1)
     hidden = torch.zeros(count, fixed.worn.stop - fixed.worn.start, dtype=torch.bool)
     textures = atlas.expand(count, -1, -1, -1).contiguous()
-    return People(figure, textures, fixed.all_shown(hidden), torch.ones(count))
+    backs = fixed.two_sided.expand(count, -1)
+    return People(figure, textures, fixed.all_shown(hidden), backs, torch.ones(count))
 
 
 def even_light(count: int, size: int) -> Scene:

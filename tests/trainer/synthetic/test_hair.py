@@ -16,7 +16,14 @@ from trainer.data.synthetic.clothes import clothes_parts
 from trainer.data.synthetic.face import mean_landmarks
 from trainer.data.synthetic.glasses import glasses_parts
 from trainer.data.synthetic.hair import STYLES, Hair, draw_hair, hair_colour
-from trainer.data.synthetic.hair_shell import ROWS, columns, hair_displacement, hair_parts, hair_shown
+from trainer.data.synthetic.hair_shell import (
+    ROWS,
+    columns,
+    hair_backs,
+    hair_displacement,
+    hair_parts,
+    hair_shown,
+)
 from trainer.data.synthetic.hair_texture import paint_hair, paint_scalp
 from trainer.data.synthetic.head import SKULL_CENTRE, skin
 from trainer.data.synthetic.mesh import Array, Mesh, subdivide
@@ -125,6 +132,15 @@ def test_only_buns_and_ponytails_hang_behind(many: Hair) -> None:
     tail = len(hair_parts()[2].mesh.triangles)
     has = (many.style == STYLES.index("bun")) | (many.style == STYLES.index("ponytail"))
     assert torch.equal(hair_shown(many)[:, -tail:].any(1), has)
+
+
+def test_only_under_hanging_hair_its_backs_are_seen(many: Hair) -> None:
+    sheets = 4 * (ROWS - 1) * (len(columns()) - 1)
+    backs = hair_backs(many)[:, :sheets].float()
+    hanging = many.shape.drop < 150
+    assert (backs[~hanging & (many.shape.drop > 185)] == 0).all()
+    assert (backs[hanging & (many.style > 1)].mean(1) > 0.1).all()
+    assert backs.max(1).values.sum() < len(backs)
 
 
 def test_the_table_of_radii_is_the_skin() -> None:

@@ -2,6 +2,7 @@
 
 import torch
 
+from trainer.data.synthetic.figure import tables
 from trainer.data.synthetic.identity import Shape, modes
 from trainer.data.synthetic.motion import Motion, draw_motion
 from trainer.data.synthetic.people import Identity, draw_identity, draw_scene, make_people
@@ -67,3 +68,18 @@ def test_everything_about_a_person_is_drawn_for_their_own_number():
         assert torch.equal(one[0], many[1])
     motion = zip(draw_motion(0, [12], 4), draw_motion(0, [3, 12], 4), strict=True)
     assert all(torch.equal(one, many[4:]) for one, many in motion)
+
+
+def test_the_backs_that_are_left_out_are_hidden():
+    indices = list(range(16))
+    motion = draw_motion(5, indices, 1)
+    people, scene = make_people(draw_identity(5, indices), SIZE), draw_scene(5, indices, SIZE)
+    every = tables(torch.device("cpu"), people.figure.fine).two_sided.expand(len(indices), -1)
+    assert people.backs.sum() < 0.8 * every.sum()
+    labels = [
+        render(people._replace(backs=backs), scene, torch.arange(16), motion, SIZE).labels
+        for backs in (people.backs, every)
+    ]
+    differ = (labels[0] != labels[1]).float().mean((1, 2))
+    assert differ.mean() < 0.002
+    assert differ.max() < 0.01

@@ -19,7 +19,7 @@ from trainer.data.synthetic.expression import lid_closing, lid_shapes
 from trainer.data.synthetic.eyes import LID, RADIUS, ball_centres, iris_points
 from trainer.data.synthetic.face import LIP_RINGS, SKIN_POINTS, mean_landmarks
 from trainer.data.synthetic.identity import Shape
-from trainer.data.synthetic.mesh import normals, summed
+from trainer.data.synthetic.mesh import Indices, normals, summed
 from trainer.data.synthetic.motion import Motion, rotation_matrix
 from trainer.data.synthetic.template import Template, template
 
@@ -41,6 +41,7 @@ class Tables(NamedTuple):
     parents: Tensor
     weights: Tensor
     triangles: Tensor
+    pieces: Tensor  # T, as `spots` wants them
     uv: Tensor
     labels: Tensor
     two_sided: Tensor
@@ -57,6 +58,12 @@ class Tables(NamedTuple):
         shown = worn.new_ones(len(worn), len(self.triangles))
         shown[:, self.worn] = worn
         return shown
+
+    def all_backs(self, hair: Tensor) -> Tensor:
+        """Triangles whose backs may be seen (B×T bool), from those of the hair, the first that is worn."""
+        backs = self.two_sided.repeat(len(hair), 1)
+        backs[:, self.worn.start : self.worn.start + hair.shape[1]] = hair
+        return backs
 
 
 class Figure(NamedTuple):
@@ -102,6 +109,7 @@ def tables(device: torch.device, fine: bool = True) -> Tables:
         whole(made.refinement.parents),
         numbers(made.refinement.weights),
         whole(made.triangles),
+        whole(_pieces(made)),
         numbers(made.uv),
         whole(made.labels),
         torch.as_tensor(made.two_sided, device=device),
@@ -113,6 +121,14 @@ def tables(device: torch.device, fine: bool = True) -> Tables:
         made.worn,
         whole(made.casters),
     )
+
+
+def _pieces(made: Template) -> Indices:
+    """The number of each triangle's part; −1 for the eyes, whose highlights are smaller than a pixel."""
+    pieces = np.zeros(len(made.triangles), np.int64)
+    for number, (name, part) in enumerate(made.triangle_ranges.items()):
+        pieces[part] = -1 if name.startswith("ball_") else number
+    return pieces
 
 
 def make_figure(shape: Shape, worn: Tensor | None = None, fine: bool = True) -> Figure:

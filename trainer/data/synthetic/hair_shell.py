@@ -30,6 +30,7 @@ TURNS = 6  # how often the strands' texture is laid around the head, there and b
 PHASE = 0.5  # where in it the column behind begins: elsewhere than its mirror image
 TIPS = (1.5, 4.5)  # degrees by which sheets reach beyond the hairline, as tips end before them: even, ragged
 
+LOOSE = 5.0  # cm before a strand leaves the scalp, from which on one may see under it
 HANG = 6.0  # degrees of elevation at which hair leaves the scalp to hang
 BROWS = 7.0  # degrees of elevation of the brows
 
@@ -86,6 +87,21 @@ def hair_shown(hair: Hair) -> Tensor:
     bald = (hair.shape.ring > 0.01)[:, None] & (left.abs().minimum(right.abs()) < 71)  # nor before a bare top
     quads = (shell[:, None] & ~apart & ~bald).repeat(1, ROWS - 1)  # B×rows·columns
     tail = (hair.shape.tail > 0.5)[:, None].expand(-1, 2 * (TAIL_ROWS - 1) * (TAIL_COLUMNS - 1))
+    return torch.cat([quads] * (2 * len(LAYERS)) + [tail], 1)
+
+
+def hair_backs(hair: Hair) -> Tensor:
+    """Of which of the parts' triangles the inner side can be seen: B×T bool. Of hair that lies on the head it
+    can't."""
+    strands = _strands(hair)
+    scalp, whole = _lengths(strands)
+    share = torch.linspace(0, 1, ROWS, device=whole.device)[1:, None]
+    hanging = (whole > scalp)[:, None] & (
+        share * whole[:, None] > (scalp - LOOSE)[:, None]
+    )  # quads' lower ends
+    beside = hanging.roll(1, 2) | hanging | hanging.roll(-1, 2)
+    quads = (beside[..., :-1] | beside[..., 1:]).flatten(1)
+    tail = quads.new_ones(len(quads), 2 * (TAIL_ROWS - 1) * (TAIL_COLUMNS - 1))
     return torch.cat([quads] * (2 * len(LAYERS)) + [tail], 1)
 
 
@@ -174,17 +190,22 @@ def _between(a: Tensor, b: Tensor, share: Tensor) -> Tensor:
     return torch.nn.functional.normalize(near[..., None] * a + far[..., None] * b, dim=-1)
 
 
+def _lengths(strands: _Strands) -> tuple[Tensor, Tensor]:
+    """How long strands lie on the scalp, and how long they are: B×C each, cm."""
+    scalp = torch.rad2deg(torch.acos((strands.begin * strands.end).sum(-1).clamp(-1, 1))) * DEGREE
+    leave = SKULL_CENTRE[1] - HANG * DEGREE
+    return scalp, scalp + (strands.fall - leave).clamp(min=0) * strands.hang
+
+
 def _sheet(hair: Hair, strands: _Strands, lower: float, least: float) -> Tensor:
     """One layer, which lies so much lower than the hair is thick, and at least so far off the skin (cm):
     B×R×C×3."""
     shape, device = hair.shape, hair.colour.device
     centre = torch.tensor(SKULL_CENTRE, dtype=torch.float32, device=device)
     begin, end = strands.begin, strands.end
-    scalp = torch.rad2deg(torch.acos((begin * end).sum(-1).clamp(-1, 1))) * DEGREE  # B×C, cm
-    leave = centre[1] - HANG * DEGREE
-    hanging = (strands.fall - leave).clamp(min=0) * strands.hang
+    scalp, whole = _lengths(strands)
     share = torch.linspace(0, 1, ROWS, device=device)[:, None]
-    at = share * (scalp + hanging)[:, None]  # B×R×C, cm from the beginning
+    at = share * whole[:, None]  # B×R×C, cm from the beginning
     on = (at / scalp.clamp(min=0.1)[:, None]).clamp(max=1)
     ray = _between(begin[:, None].expand(-1, ROWS, -1, -1), end[:, None].expand(-1, ROWS, -1, -1), on)
     azimuth, elevation = angles(ray)

@@ -78,13 +78,20 @@ def photograph(lens: Lens, light: Tensor, frame: Tensor, motion: Tensor | None =
     with torch.no_grad():
         if motion is not None:
             light = moved(light, motion * lens.shutter[:, None, None, None])
-        light = blurred(light, lens.defocus)
+        soft = lens.defocus.nonzero().squeeze(1)
+        if len(soft):
+            light = light.index_copy(0, soft, blurred(light[soft], lens.defocus[soft]))
         light = light * _falloff(lens.vignette, light.shape[2:]) * lens.gains[:, :, None, None]
         deviation = (lens.shot[:, None, None, None] * light + lens.read[:, None, None, None] ** 2).sqrt()
         light = light + deviation * noise(lens.stream, frame, light.shape[2:])
         picture = srgb(tone(light.clamp(min=0)))
         steeper = lens.contrast[:, None, None, None] * picture * (1 - picture) * (2 * picture - 1)
-        return compressed((picture + steeper).clamp(0, 1), lens.quality, lens.halved)
+        picture = (picture + steeper).clamp(0, 1)
+        coded = lens.quality.nonzero().squeeze(1)
+        if not len(coded):
+            return picture
+        found = compressed(picture[coded], lens.quality[coded], lens.halved[coded])
+        return picture.index_copy(0, coded, found)
 
 
 def moved(light: Tensor, motion: Tensor) -> Tensor:

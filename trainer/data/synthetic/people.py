@@ -20,7 +20,7 @@ from trainer.data.synthetic.glasses import (
     paint_glasses,
 )
 from trainer.data.synthetic.hair import Hair, draw_hair, hair_colour
-from trainer.data.synthetic.hair_shell import hair_displacement, hair_shown
+from trainer.data.synthetic.hair_shell import hair_backs, hair_displacement, hair_shown
 from trainer.data.synthetic.hair_texture import paint_hair, paint_scalp
 from trainer.data.synthetic.identity import Shape, draw_shape
 from trainer.data.synthetic.lens import draw_lens
@@ -84,7 +84,11 @@ def make_people(identity: Identity, size: int, device: torch.device | str = "cpu
         (hair_shown(hair), beard_shown(hair.beard), glasses_shown(glasses), clothes_shown(clothes)), 1
     )
     return People(
-        figure, paint_atlas(here, size), fixed.all_shown(shown), exposure(monk_reflectance(here.skin.tone))
+        figure,
+        paint_atlas(here, size),
+        fixed.all_shown(shown),
+        fixed.all_backs(hair_backs(hair)),
+        exposure(monk_reflectance(here.skin.tone)),
     )
 
 

@@ -53,7 +53,7 @@ def rasterise(
     down; z is the distance along the camera's axis, positive.
     triangles: T×3 int64. The front is where the vertices run clockwise as seen in the picture.
     shown: B×T bool, which triangles a picture has; all without.
-    double_sided: T bool, those whose backs are drawn too; none without.
+    double_sided: T bool, or B×T, those whose backs are drawn too; none without.
     cutout, keep: T bool, those with holes, and a function that says of their fragments which are there. It is
     asked only about those that no other triangle hides.
     near: triangles that reach nearer than this are dropped; so are those that reach further than 131,072
@@ -195,7 +195,8 @@ def _faces(
     area = (x[1] - x[0]) * (y[2] - y[0]) - (x[2] - x[0]) * (y[1] - y[0])
     facing = area > 0
     if double_sided is not None:
-        facing |= (area < 0) & double_sided.index_select(0, triangle)
+        backs = double_sided.flatten().index_select(0, triangle if double_sided.ndim == 1 else which)
+        facing |= (area < 0) & backs
     seen = (good & facing).nonzero().squeeze(1)
     x, y, z = ([part.index_select(0, seen) for part in parts] for parts in (x, y, z))
     return _Faces(picture.index_select(0, seen), triangle.index_select(0, seen), x, y, z)

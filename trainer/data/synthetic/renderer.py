@@ -4,7 +4,7 @@ people = make_people(draw_identity(seed=0, indices=[0, 1]), size=256)
 scene = draw_scene(seed=0, indices=[0, 1], size=256)
 frame = render(people, scene, who, motion, size=256)
 
-N frames of S×S pixels, B people, T triangles, V vertices; M samples that are covered, four a pixel
+N frames of S×S pixels, four samples each, B people, T triangles, V vertices; R spots to work light out at
 """
 
 from collections.abc import Collection
@@ -19,13 +19,14 @@ from trainer.data.synthetic.figure import Figure, Posed, Tables, pose, project, 
 from trainer.data.synthetic.lens import Lens, photograph
 from trainer.data.synthetic.lighting import Light, diffuse, specular, strand
 from trainer.data.synthetic.motion import Motion
-from trainer.data.synthetic.rasteriser import Raster, interpolate, rasterise
+from trainer.data.synthetic.rasteriser import Raster, rasterise
 from trainer.data.synthetic.shading import Looks, Surface, ball_occlusion, looks
 from trainer.data.synthetic.shadow import shadow
+from trainer.data.synthetic.spots import SIDE, Spots, spots
 from trainer.data.synthetic.template import template
 
-SIDE = 2  # samples of a pixel, each way
 COVERAGE = ((0.125, 0.625), (0.875, 0.375))  # alpha from which on each of a pixel's samples is there
+FINE_SHADOW, COARSE_SHADOW = 128, 64  # samples of the key light's view, by how fine the skin is
 MAPS = ("flow", "depth", "normals")
 
 
@@ -35,6 +36,7 @@ class People(NamedTuple):
     figure: Figure
     atlas: Tensor  # B×A×A×4, linear reflectance and alpha
     shown: Tensor  # B×T bool
+    backs: Tensor  # B×T bool, whose other sides may be seen
     exposure: Tensor  # B, by which a camera that looks at the face brightens or darkens the whole picture
 
 
@@ -84,7 +86,6 @@ def render(
     posed = pose(people.figure, who, motion)
     light = Light(*(field[who] for field in scene.light))
     lens = Lens(*(field[who] for field in scene.lens))
-    shown = people.shown[who]
     places = project(posed.vertices, posed.focal)
     screen = torch.cat((places * (size * SIDE), posed.vertices[..., 2:]), 2)
     atlas = people.atlas
@@ -97,12 +98,12 @@ def render(
         fixed.triangles,
         size * SIDE,
         size * SIDE,
-        shown=shown,
-        double_sided=fixed.two_sided,
+        shown=people.shown[who],
+        double_sided=people.backs[who],
         cutout=fixed.cutout,
         keep=there,
     )
-    lit, seen = _lit(posed, light, who, fixed, kind)
+    lit, seen = _lit(posed, light, who, fixed, kind, fine)
     wanted = [posed.normals, lit, seen[..., None]]
     if "flow" in maps:
         still = rest(len(who), device=device)._replace(fov=motion.fov)
@@ -111,24 +112,22 @@ def render(
     if before is not None:
         earlier = pose(people.figure, who, before, shaded=False)
         wanted.append(places - project(earlier.vertices, earlier.focal))
-    values = interpolate(raster, torch.cat(wanted, 2), fixed.triangles)
-    index = raster.triangle.flatten().index_select(0, raster.covered)
-    colour = _colour(raster, values, index, people, who, light, posed, fixed, kind)
-    went = None if before is None else _pixels(values[:, -2:] * size, raster, size)
+    drawn = spots(raster, fixed.triangles, fixed.pieces, fixed.uv)
+    values = drawn.values(torch.cat(wanted, 2))
+    colour = _colour(drawn, values, people, who, light, posed, fixed, kind)
+    share = drawn.share()
+    linear = drawn.pixels(colour) + (1 - share) * scene.backdrop[who]
     number = torch.zeros_like(who) if number is None else number
-    exposed = people.exposure[who, None, None, None]
-    linear = _pixels(colour, raster, size, scene.backdrop[who]) * exposed
-    picture = photograph(lens, linear, number, went)
-    labels = _labels(raster, fixed.labels[index], size)
-    covered = _pixels(torch.ones_like(colour[:, :1]), raster, size)
+    went = None if before is None else drawn.pixels(values[:, -2:] * size)
+    picture = photograph(lens, linear * people.exposure[who, None, None, None], number, went)
     flow = depth = normal = None
     if "flow" in maps:
-        flow = _pixels(values[:, 7:9] * size, raster, size) / covered
+        flow = drawn.pixels(values[:, 7:9] * size) / share
     if "normals" in maps:
-        normal = F.normalize(_pixels(values[:, :3], raster, size), dim=1)
+        normal = F.normalize(drawn.pixels(values[:, :3]), dim=1)
     if "depth" in maps:
-        deep = raster.depth.flatten().index_select(0, raster.covered)[:, None]
-        depth = torch.where(covered > 0, _pixels(deep, raster, size) / covered, torch.inf)
+        depth = torch.where(share > 0, drawn.pixels(drawn.values(posed.vertices[..., 2:])) / share, torch.inf)
+    labels = _labels(raster, fixed.labels, size)
     return Frame(picture, _crop_units(posed), posed.landmarks, labels, flow, depth, normal)
 
 
@@ -151,10 +150,13 @@ def _there(
     return alpha > least
 
 
-def _lit(posed: Posed, light: Light, who: Tensor, fixed: Tables, kind: Looks) -> tuple[Tensor, Tensor]:
+def _lit(
+    posed: Posed, light: Light, who: Tensor, fixed: Tables, kind: Looks, fine: bool
+) -> tuple[Tensor, Tensor]:
     """What reflectances are multiplied with (N×V×3), and how much of the key light vertices see (N×V)."""
     centre = posed.landmarks[:, [234, 454, 10, 152]].mean(1)
-    seen = shadow(light, posed.vertices, posed.normals, fixed.casters, centre)
+    size = FINE_SHADOW if fine else COARSE_SHADOW
+    seen = shadow(light, posed.vertices, posed.normals, fixed.casters, centre, size=size)
     ball = fixed.ball.shape[0]
     occlusion = kind.occlusion.expand(len(who), -1).clone()
     first = posed.vertices.shape[1] - 2 * ball
@@ -166,9 +168,8 @@ def _lit(posed: Posed, light: Light, who: Tensor, fixed: Tables, kind: Looks) ->
 
 
 def _colour(
-    raster: Raster,
+    drawn: Spots,
     values: Tensor,
-    index: Tensor,
     people: People,
     who: Tensor,
     light: Light,
@@ -176,24 +177,18 @@ def _colour(
     fixed: Tables,
     kind: Looks,
 ) -> Tensor:
-    """The light of each covered sample: M×3, linear."""
-    size = people.atlas.shape[1]
-    uv = interpolate(raster, fixed.uv, fixed.triangles)
-    frame = raster.covered // raster.triangle[0].numel()
-    texel = _sampled(people.atlas, uv, who.index_select(0, frame), size)
+    """The light of each spot: R×3, linear."""
+    frame = drawn.frame
+    texel = _sampled(people.atlas, drawn.values(fixed.uv), who.index_select(0, frame), people.atlas.shape[1])
     normal = F.normalize(values[:, :3], dim=1)
-    surface = kind.surface.index_select(0, index)
+    surface = kind.surface.index_select(0, drawn.triangle)
     strength = kind.strength.index_select(0, surface)
     # The skin's own alpha says where it is oily; 0.5 is usual.
     strength = torch.where(surface == int(Surface.SKIN), strength * 2 * texel[:, 3], strength)
     exponent = kind.exponent.index_select(0, surface)
     towards = light.direction.index_select(0, frame)
-    side = raster.triangle.shape[1]
-    at = raster.covered % (side * side)
-    across = (torch.stack((at % side, at // side), 1) + 0.5) / side - 0.5
-    rays = torch.cat(
-        (across / posed.focal.index_select(0, frame)[:, None], torch.ones_like(across[:, :1])), 1
-    )
+    focal = posed.focal.index_select(0, frame)[:, None]
+    rays = torch.cat((drawn.across / focal, torch.ones_like(focal)), 1)
     view = -F.normalize(rays, dim=1)
     normal = torch.where((normal * view).sum(1, keepdim=True) < 0, -normal, normal)  # the back of a sheet
     shine = specular(normal, view, towards, exponent) * strength
@@ -227,24 +222,11 @@ def _sampled(atlas: Tensor, uv: Tensor, person: Tensor, size: int) -> Tensor:
     return F.embedding_bag(rows, atlas.flatten(0, 2), mode="sum", per_sample_weights=weights)
 
 
-def _pixels(values: Tensor, raster: Raster, size: int, behind: Tensor | None = None) -> Tensor:
-    """Samples' values (M×C) as the mean of each pixel: N×C×S×S, with what lies behind (the same shape), or
-    0."""
-    count, channels = raster.triangle.numel(), values.shape[1]
-    samples = values.new_zeros(count, channels).index_copy(0, raster.covered, values)
-    grid = samples.view(-1, size, SIDE, size, SIDE * channels).sum(2)
-    pixels = (grid[..., :channels] + grid[..., channels:]).permute(0, 3, 1, 2) / SIDE**2
-    if behind is None:
-        return pixels
-    whole = torch.zeros(count, device=values.device).index_fill(0, raster.covered, 1.0)
-    part = whole.view(-1, size, SIDE, size, SIDE).mean((2, 4))
-    return pixels + (1 - part[:, None]) * behind
-
-
 def _labels(raster: Raster, labels: Tensor, size: int) -> Tensor:
     """The label that most of a pixel's samples have, the first of equals: N×S×S uint8."""
+    seen = raster.triangle.flatten().index_select(0, raster.covered)
     samples = torch.zeros(raster.triangle.numel(), dtype=torch.uint8, device=labels.device)
-    samples[raster.covered] = labels.to(torch.uint8)
+    samples[raster.covered] = labels.to(torch.uint8).index_select(0, seen)
     a, b, c, d = samples.view(-1, size, SIDE, size, SIDE).permute(2, 4, 0, 1, 3).flatten(0, 1).contiguous()
     best = torch.where((b == c) | (b == d), b, torch.where(c == d, c, a))
     return torch.where((a == b) | (a == c) | (a == d), a, best)

@@ -14,6 +14,7 @@ REACH = 7.0  # cm: how far in front of what it shades a feature typically lies (
 LIFT = 0.5  # cm off the surface, before comparing: it leaves no stripes, and light may wrap round
 LEVELLEST = 0.3  # cosine: surfaces more aslant to the light are taken to be so
 RAMP = 0.3  # cm of depth from lit to shaded
+MOST_SPREAD = 24  # 128ths of the depth map: how far taps reach
 
 
 def shadow(
@@ -55,22 +56,25 @@ def shadow(
         viewed(points), triangles, size, size, shown=shown, double_sided=double_sided, perspective=False
     )
     # A border without anything, for taps outside.
-    depths = F.pad(raster.depth, (1, 1, 1, 1), value=torch.inf).flatten()
+    border = MOST_SPREAD * size // 128
+    depths = F.pad(raster.depth, (border, border, border, border), value=torch.inf).flatten()
     x, y, depth = viewed(points + LIFT * normals)[..., None].unbind(2)  # B×V×1 each
 
-    spread = (torch.tan(torch.deg2rad(light.softness)) * (REACH * scale)).clamp(min=1.5)[:, None, None]
+    spread = torch.tan(torch.deg2rad(light.softness)) * (REACH * scale)
+    spread = spread.clamp(min=1.5, max=border - 1.0)[:, None, None]
     taps = torch.arange(TAPS, device=points.device)
     distance, angle = ((taps + 0.5) / TAPS).sqrt(), taps * (math.pi * (3 - math.sqrt(5)))
-    across, down = spread * (distance * angle.cos()), spread * (distance * angle.sin())  # B×1×taps, samples
-    column = (x + across).floor().clamp(-1, size).long() + 1
-    row = (y + down).floor().clamp(-1, size).long() + 1
-    first = torch.arange(len(points), device=points.device)[:, None, None] * (size + 2) ** 2
-    nearest = depths.index_select(0, (first + row * (size + 2) + column).flatten()).view_as(row)
+    across, down = (spread * (distance * angle.cos())).round(), (spread * (distance * angle.sin())).round()
+    column, row = (at.floor().long().clamp(-1, size) + border for at in (x, y))
+    wide = size + 2 * border
+    first = torch.arange(len(points), device=points.device)[:, None, None] * wide**2
+    place = (first + row * wide + column) + (down * wide + across).long()  # B×V×taps
+    nearest = depths.index_select(0, place.flatten()).view_as(place)
     # Where the surface lies aslant to the light it goes on at another depth, which is no reason for a shadow.
     slant = _times(normals, axes)[..., None]
     steep = slant[..., :2, :] / (slant[..., 2:, :].abs().clamp(min=LEVELLEST) * scale)
-    expected = depth + across * steep[..., 0, :] + down * steep[..., 1, :]
-    return ((nearest - expected) / RAMP + 1).clamp(0, 1).mean(2)
+    expected = torch.addcmul(depth, across, steep[..., 0, :]).addcmul_(down, steep[..., 1, :])
+    return nearest.sub_(expected).div_(RAMP).add_(1).clamp_(0, 1).mean(2)
 
 
 def _times(vectors: Tensor, matrices: Tensor) -> Tensor:
