@@ -20,13 +20,13 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from models.command_line import fail, parse, terminable
 from models.contract import Controls
 from models.face_tracker import FaceTracker
 from models.native_messages import native_messages_muted
 from models.neutral import NO_FACE, most_neutral
 from realtime import __version__
 from realtime.avatar import Avatar
-from realtime.command_line import fail, parse, terminable
 from realtime.config import DriverPixels, check_source, controls_of
 from realtime.controls import ControlPanel
 from realtime.devices import Backend, Device, Precision, choose_device, choose_half, use_threads
@@ -143,7 +143,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     logging.basicConfig(level="WARNING", format=f"{PROGRAM}: %(message)s")
     try:
-        settings = parse(Animation, arguments, PROGRAM, "Bring a portrait to life with a recorded clip.")
+        about = "Bring a portrait to life with a recorded clip."
+        settings = parse(Animation, arguments, PROGRAM, about, repeated=True)
         with terminable(), native_messages_muted():
             report = animate(settings)
     except ValueError as error:

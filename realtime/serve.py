@@ -25,12 +25,12 @@ import segno
 import torch
 from aiohttp import web
 
+from models.command_line import fail, parse
 from models.native_messages import native_messages_muted
 from realtime import __version__, _aiortc_compat
 from realtime.app import make_app
 from realtime.avatar import Avatar, Picture, Portrait
 from realtime.batching import Batcher
-from realtime.command_line import fail, parse
 from realtime.config import MAX_UPLOAD, Settings
 from realtime.controls import ControlPanel
 from realtime.devices import choose_device, choose_half, use_threads
@@ -61,7 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(__version__)
         return
     settings = parse(
-        Settings, arguments, PROGRAM, "Serve a live avatar: a portrait that moves with your face."
+        Settings,
+        arguments,
+        PROGRAM,
+        "Serve a live avatar: a portrait that moves with your face.",
+        repeated=True,
     )
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"

@@ -7,7 +7,7 @@ python -m tests.serve_flat ARGUMENTS OF THE SERVER
 import sys
 from collections.abc import Sequence
 
-from realtime.command_line import parse
+from models.command_line import parse
 from realtime.config import Settings
 from realtime.engine import Begun, Request
 from realtime.serve import bind, run, serve
@@ -30,7 +30,7 @@ class Mortal(FlatEngine):
 
 
 if __name__ == "__main__":
-    settings = parse(Settings, ["--source", "x", *sys.argv[1:]], "serve-flat", "")
+    settings = parse(Settings, ["--source", "x", *sys.argv[1:]], "serve-flat", "", repeated=True)
     engine = Mortal(Flat(), canvas=settings.size)
     portrait = engine.prepare(flat_picture(PORTRAIT))
     run(serve(settings, engine, portrait, bind(settings.host, settings.port), None, FlatTracker))

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from models import registry
+from models.command_line import parse
 from realtime.animate import Animation
 from realtime.bench.__main__ import BENCHES
-from realtime.command_line import parse
 from realtime.config import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -70,7 +70,7 @@ def refused(module: str, arguments: list[str]) -> bool:
     else:
         return False
     try:
-        parse(settings, arguments, module, "")
+        parse(settings, arguments, module, "", repeated=True)
     except SystemExit as end:  # well, after --help
         return bool(end.code)
     return False

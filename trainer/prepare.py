@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from trainer.command_line import fail, parse, tell
+from models.command_line import fail, parse, tell
 
 NAME = "python -m trainer.prepare"
 STOPPED = 130  # exit code after Ctrl-C

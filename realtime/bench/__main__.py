@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from realtime.command_line import fail, parse
+from models.command_line import fail, parse
 
 PROGRAM = "python -m realtime.bench"
 BENCHES = {
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     bench: type[Any] = getattr(importlib.import_module(module), settings)
     about = (bench.__doc__ or "").strip().split("\n")[0]
     try:
-        parse(bench, rest, f"{PROGRAM} {name}", about).run()
+        parse(bench, rest, f"{PROGRAM} {name}", about, repeated=True).run()
     except ValueError as error:
         fail(str(error), f"{PROGRAM} {name}")
 

@@ -7,18 +7,25 @@ import re
 import signal
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import dropwhile, takewhile
 from typing import NoReturn, TypeVar
-
-import tyro
 
 T = TypeVar("T")
 
-FRAME = re.compile(r"[╭╮╰╯│─]+")  # of the boxes that tyro draws round its messages
+# Of the boxes that tyro draws round its messages; a line of hyphens where the terminal isn't called "utf-8".
+FRAME = re.compile(r"[╭╮╰╯│─]+|^ *-+ *$")
 
 
-def parse(settings: type[T], arguments: Sequence[str], program: str, about: str) -> T:
-    """The settings that a command line asks for. `--help` prints and exits; a mistake exits with one line
-    and code 2."""
+def parse(
+    settings: type[T], arguments: Sequence[str], program: str, about: str | None, repeated: bool = False
+) -> T:
+    """The settings that a command line asks for. `--help` prints and exits; a mistake, and a ValueError of
+    the settings, exits with one line and code 2.
+
+    repeated: an option with several values is given once for each of them; else once, before all of them.
+    """
+    import tyro
+
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
@@ -27,17 +34,22 @@ def parse(settings: type[T], arguments: Sequence[str], program: str, about: str)
                 prog=program,
                 description=about,
                 args=list(arguments),
-                config=(tyro.conf.FlagCreatePairsOff, tyro.conf.UseAppendAction),
+                config=(tyro.conf.FlagCreatePairsOff, *([tyro.conf.UseAppendAction] if repeated else [])),
             )
     except SystemExit as end:
         if end.code in (0, None):
             raise
-        fail(f"{_first_part(said.getvalue(), settings.__name__)} (--help lists the options)", program)
+        fail(f"{_message(said.getvalue(), settings.__name__)} (--help lists the options)", program)
+
+
+def tell(line: str, program: str) -> None:
+    """One line for the person at the terminal, beside what is printed."""
+    print(f"{program}: {' '.join(line.split())}", file=sys.stderr, flush=True)
 
 
 def fail(reason: str, program: str) -> NoReturn:
     """End the program because of what its user asked for: one line, exit code 2."""
-    print(f"{program}: {' '.join(reason.split())}", file=sys.stderr)
+    tell(reason, program)
     raise SystemExit(2)
 
 
@@ -57,13 +69,9 @@ def terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _first_part(box: str, settings: str) -> str:
+def _message(box: str, settings: str) -> str:
     """What a message box says, without its frame, and without the options' help that follows after the
-    first rule."""
-    lines = []
-    for line in box.splitlines()[1:]:
-        text = FRAME.sub("", line).strip()
-        if not text:
-            break
-        lines.append(text)
-    return " ".join(lines).removeprefix("Error parsing ").removeprefix(f"{settings}: ")
+    first rule or empty line."""
+    lines = [FRAME.sub("", line).strip() for line in box.splitlines()[1:]]
+    said = takewhile(bool, dropwhile(lambda line: not line, lines))
+    return " ".join(said).removeprefix("Error parsing ").removeprefix(f"{settings}: ")
