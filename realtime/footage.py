@@ -7,13 +7,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Self
 
 import av
-import numpy as np
-import numpy.typing as npt
-from av.stream import Disposition
 
+from models.containers import Picture, open_container, upright, video_of
 from realtime.pictures import load_picture
-
-Picture = npt.NDArray[np.uint8]  # H×W×3 RGB
 
 FOLDER_RATE = Fraction(25)  # pictures a second of a folder
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
@@ -59,7 +55,7 @@ class Clip:
         self._path = path
         self._broken_off = False  # in the last pass
         self._container = open_container(path)
-        stream = _video_of(self._container)
+        stream = video_of(self._container)
         if stream is None:
             self._container.close()
             raise ValueError(f"{path} has no video in it: use a clip that shows the driver's face")
@@ -82,7 +78,7 @@ class Clip:
         last, read, bad = None, 0, 0
         step = max(1, round(1 / (self.rate * self.time_base)))
         with open_container(self._path) as container:
-            stream = _video_of(container)
+            stream = video_of(container)
             assert stream is not None
             stream.thread_type = "AUTO"
             for packet in self._packets(container, stream, on_audio):
@@ -99,7 +95,7 @@ class Clip:
                     if last is not None and pts <= last:  # absent or repeated: a muxer takes neither
                         pts = last + step if image.pts is None else last + 1
                     last, read = pts, read + 1
-                    yield Frame(_upright(image), pts, float(pts * self.time_base))
+                    yield Frame(upright(image), pts, float(pts * self.time_base))
             end = None if stream.duration is None else (stream.start_time or 0) + stream.duration
         if last is None:
             raise ValueError(f"{self._path}: no frame of it can be read; it may be damaged or cut short")
@@ -166,33 +162,6 @@ def _flush(stream: "av.VideoStream") -> "av.Packet[Any]":
     packet: av.Packet[Any] = av.Packet()
     packet.stream = stream
     return packet
-
-
-def open_container(path: Path) -> "av.container.InputContainer":
-    """A media file. Raises ValueError, in words for a user, for anything else."""
-    try:
-        return av.open(str(path))
-    except FileNotFoundError:
-        raise ValueError(f"{path}: there is no such file") from None
-    except PermissionError:
-        raise ValueError(f"{path} can't be read: permission denied") from None
-    except (av.FFmpegError, OSError):
-        raise ValueError(f"{path} is not a video, or its end, where the index lies, is missing") from None
-
-
-def _video_of(container: "av.container.InputContainer") -> "av.VideoStream | None":
-    """The first video stream that is one: a sound file's cover counts as video too."""
-    for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic:
-            return stream
-    return None
-
-
-def _upright(image: "av.VideoFrame") -> Picture:
-    """RGB by the clip's own colour matrix and range, turned as its metadata asks: phones film sideways."""
-    picture = np.asarray(image.to_ndarray(format="rgb24"), np.uint8)
-    quarters = round(image.rotation / 90) % 4  # counterclockwise
-    return np.ascontiguousarray(np.rot90(picture, quarters)) if quarters else picture
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from realtime.footage import open_container
+from models.containers import open_container
 
 Picture = npt.NDArray[np.uint8]  # H×W×3 RGB
 

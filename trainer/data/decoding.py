@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from models.containers import Picture, open_container, upright, video_of
 from trainer.data.layouts import Clip
-
-Picture = npt.NDArray[np.uint8]  # H×W×3 RGB
 
 FRAMES_HZ = Fraction(25)  # of folders of frames, which don't say it
 SLACK_S = 2.0  # how far before a wanted moment a container is sought
@@ -29,8 +27,8 @@ def rate_of(clip: Clip) -> Fraction:
     """Frames a second, on average. Raises ValueError for what can't be opened, or holds no video."""
     if clip.frames:
         return FRAMES_HZ
-    with _opened(clip.path) as container:
-        return _rate(_video_of(clip.path, container))
+    with open_container(clip.path) as container:
+        return _rate(_video_in(clip.path, container))
 
 
 def moments(
@@ -80,8 +78,8 @@ def _from_folder(clip: Clip) -> Frames:
 
 
 def _from_video(path: Path, start_s: float) -> Frames:
-    with _opened(path) as container:
-        stream = _video_of(path, container)
+    with open_container(path) as container:
+        stream = _video_in(path, container)
         stream.thread_type = "AUTO"
         rate, base = _rate(stream), stream.time_base
         begin = (stream.start_time or 0) * base
@@ -98,7 +96,7 @@ def _from_video(path: Path, start_s: float) -> Frames:
                 time_s = float((last + 1) / rate) if last < 0 else before_s + float(1 / rate)
             last = round(time_s * rate) if sought and last < 0 else last + 1
             before_s = time_s
-            yield partial(_upright, image), last, time_s
+            yield partial(_shown, image), last, time_s
 
 
 def _images(container: Any, stream: Any) -> Iterator[Any]:
@@ -124,40 +122,21 @@ def _images(container: Any, stream: Any) -> Iterator[Any]:
             continue
 
 
-def _opened(path: Path) -> Any:
-    import av
-
-    try:
-        return av.open(str(path))
-    except FileNotFoundError:
-        raise ValueError(f"{path}: there is no such file") from None
-    except PermissionError:
-        raise ValueError(f"{path} can't be read: permission denied") from None
-    except (av.FFmpegError, OSError):
-        raise ValueError(f"{path} is not a video, or its end, where the index lies, is missing") from None
-
-
-def _video_of(path: Path, container: Any) -> Any:
-    """The first video stream that is one: a sound file's cover counts as video too."""
-    from av.stream import Disposition
-
-    for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic:
-            return stream
-    raise ValueError(f"{path} has no video in it")
+def _video_in(path: Path, container: Any) -> Any:
+    stream = video_of(container)
+    if stream is None:
+        raise ValueError(f"{path} has no video in it")
+    return stream
 
 
 def _rate(stream: Any) -> Fraction:
     return Fraction(stream.average_rate or stream.guessed_rate or FRAMES_HZ)
 
 
-def _upright(image: Any) -> Picture:
-    """RGB by the clip's own colour matrix and range, turned as its metadata asks: phones film sideways."""
+def _shown(image: Any) -> Picture:
     import av
 
     try:
-        picture = np.asarray(image.to_ndarray(format="rgb24"), np.uint8)
+        return upright(image)
     except av.FFmpegError as error:
         raise ValueError(f"a frame can't be shown in RGB: {error}") from None
-    quarters = round(image.rotation / 90) % 4  # counterclockwise
-    return np.ascontiguousarray(np.rot90(picture, quarters)) if quarters else picture

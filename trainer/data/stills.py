@@ -16,12 +16,13 @@ from pydantic import Field
 from torch import Tensor
 
 from models import registry
+from models.containers import Picture
 from models.contract import Controls, Observation
 from models.face_tracker import person_mask
 from models.neutral import most_neutral
 from models.observation import observe, to_unit
 from models.portrait_face import portrait_face
-from trainer.data.decoding import Picture, read_picture
+from trainer.data.decoding import read_picture
 from trainer.data.layouts import Clip, find_clips
 from trainer.data.ledger import NO_FACE, UNREADABLE, Ledger, Outcome, Part
 from trainer.data.quality import yaw_of

@@ -16,9 +16,10 @@ import numpy.typing as npt
 import tyro
 from pydantic import Field
 
+from models.containers import Picture
 from trainer.data.annotations import read_boxes, read_pts
 from trainer.data.clips import Split
-from trainer.data.decoding import Picture, moments, rate_of
+from trainer.data.decoding import moments, rate_of
 from trainer.data.layouts import Clip, Layout, find_clips
 from trainer.data.ledger import EMPTY, NO_FACE, UNREADABLE, Ledger, Outcome, Part
 from trainer.data.quality import Limits, fault_of, figures_of
