@@ -1,11 +1,14 @@
 """The motion of a video file."""
 
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from models.contract import LANDMARKS
 from models.face_tracker import FaceTracker
+from trainer.data.decoding import moments, rate_of
+from trainer.data.layouts import Clip
 from trainer.data.synthetic.anatomy import Array
 from trainer.data.synthetic.replay import Basis, Replay, replay
 
@@ -27,26 +30,11 @@ def track_clip(path: Path, frames: int | None = None) -> tuple[Array, float]:
 
     Raises ValueError for anything that is not a video, or has not one frame that can be read.
     """
-    import av
-
-    found: list[Array] = []
-    try:
-        with av.open(str(path)) as container, FaceTracker() as faces:
-            if not container.streams.video:
-                raise ValueError(f"{path} has no video in it: use a clip that shows a face")
-            stream = container.streams.video[0]
-            fps = float(stream.average_rate or stream.guessed_rate or 25)
-            for image in container.decode(stream):
-                picture = np.asarray(image.to_ndarray(format="rgb24"), np.uint8)
-                quarters = round(image.rotation / 90) % 4  # counterclockwise: phones film sideways
-                points = faces.track(np.ascontiguousarray(np.rot90(picture, quarters)))
-                found.append(np.full((LANDMARKS, 3), np.nan) if points is None else points)
-                if len(found) == frames:
-                    break
-    except OSError as error:  # FFmpeg's errors are of this kind too, or of the next
-        raise ValueError(f"{path} can't be read: {error.strerror or error}") from None
-    except av.FFmpegError as error:
-        raise ValueError(f"{path} can't be read as a video: {error.strerror}") from None
-    if not found:
+    clip = Clip(path.stem, path.stem, path)
+    fps = float(rate_of(clip))
+    with FaceTracker() as faces:
+        tracked = [faces.track(moment.picture) for moment in islice(moments(clip, None), frames)]
+    if not tracked:
         raise ValueError(f"{path}: no frame of it can be read; it may be damaged or cut short")
-    return np.array(found), fps
+    unseen = np.full((LANDMARKS, 3), np.nan)
+    return np.array([unseen if points is None else points for points in tracked]), fps
