@@ -1,5 +1,6 @@
-"""What data sets say of their faces: landmark files of iBUG, boxes of VoxCeleb."""
+"""What data sets say of their faces: landmark files of iBUG, boxes of VoxCeleb, crops of VFHQ."""
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,3 +66,26 @@ def read_boxes(path: Path) -> tuple[Region, float, float]:
     shares = max(right, bottom) <= 2
     region = Region(float(x.min()), float(y.min()), right, bottom, None if shares else BOXES_HEIGHT)
     return region, float(numbers.min()) / BOXES_HZ, (float(numbers.max()) + 1) / BOXES_HZ
+
+
+def read_crop(path: Path) -> tuple[Region, float, float]:
+    """Where in a whole video a clip of VFHQ is, and its first moment and its end, seconds.
+
+    The file's name ends in `+FSTART-END`, numbers of frames of which neither belongs to the clip. Its lines
+    `FPS`, `H` and `CROP` say frames a second, the height of the frames in pixels, and left, top, right and
+    bottom of the crop. Raises ValueError for other files.
+    """
+    lines = [re.findall(r"[\w.-]+", line) for line in path.read_text("utf-8", errors="replace").splitlines()]
+    words = {line[0]: line[1:] for line in lines if line}
+    frames = re.search(r"\+F(\d+)-(\d+)", path.stem)
+    try:
+        fps, height = float(words["FPS"][-1]), float(words["H"][-1])
+        left, top, right, bottom = (float(word) for word in words["CROP"][-4:])
+        if frames is None or not (fps > 0 and height > 0 and left < right and top < bottom):
+            raise ValueError
+    except (LookupError, ValueError):
+        raise ValueError(
+            f"{path} is no clip's description: expected lines FPS, H and CROP, as VFHQ has them"
+        ) from None
+    start, end = int(frames[1]), int(frames[2])
+    return Region(left, top, right, bottom, height), (start + 1) / fps, end / fps

@@ -1,8 +1,8 @@
 """Where the clips of a data set lie, by the folder layouts that its authors publish.
 
 Each reader looks at a folder's files and gives its clips, none where the folder is not laid out so. Layouts
-are told apart by trying them, the special ones before the plain ones. Nothing is opened here but CelebV-HQ's
-JSON.
+are told apart by trying them, the special ones before the plain ones. To find clips, nothing is opened but
+CelebV-HQ's JSON.
 """
 
 import json
@@ -13,10 +13,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePath
 from typing import Any, Literal, NamedTuple
 
-from trainer.data.annotations import Region
+from trainer.data.annotations import Region, read_boxes, read_crop
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+
+LONGEST = 80  # characters of a clip's id: two of them have to fit into the name of a file, 255 at most
 
 Layout = Literal["auto", "300vw", "celebvhq", "vfhq", "rafd", "voxceleb", "videos", "stills"]
 
@@ -32,7 +34,7 @@ class Clip(NamedTuple):
     end_s: float | None = None  # seconds; None: to the end
     split: str | None = None  # the official one, where there is one: train or dev, test or test1 …
     region: Region | None = None
-    boxes: Path | None = None  # a file that says where in the video the clip is
+    boxes: Path | None = None  # a file that says where in the video the clip is: see `located`
     annotation: Path | None = None  # a folder of landmark files, one for each frame
     labels: tuple[tuple[str, tuple[str, ...]], ...] = ()  # by name: one word for each of `frames`
     series: bool = False  # the frames are single shots of one person, not moments of one motion
@@ -49,15 +51,19 @@ class Found(NamedTuple):
 Reader = Callable[[Path, Sequence[Path]], list[Clip]]
 
 
-def find_clips(folder: Path, layout: Layout = "auto") -> Found:
-    """The clips of a data set. Raises ValueError, in one line for a user, where the folder isn't laid out
-    that way, or in none that is known."""
+def find_clips(folder: Path, layout: Layout = "auto", without: Path | None = None) -> Found:
+    """The clips of a data set. without: a folder in it that isn't looked into, such as the one that is
+    written. Raises ValueError, in one line for a user, where the folder isn't laid out that way, or in none
+    that is known."""
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder: give the one that holds the data set")
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    skipped = _place_in(folder, without)
+    if skipped == folder:
+        raise ValueError(f"{folder} is read and written: name another folder for what is written")
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and skipped not in path.parents)
     for name in LAYOUTS if layout == "auto" else (layout,):
         reader, expected = LAYOUTS[name]
-        clips = sorted(reader(folder, files), key=lambda clip: clip.id)
+        clips = _told_apart(folder, reader(folder, files))
         if clips:
             example = (clips[0].frames[0] if clips[0].frames else clips[0].path).relative_to(folder)
             return Found(name, f"{len(clips)} clips, {expected}: {example} …", clips)
@@ -65,6 +71,16 @@ def find_clips(folder: Path, layout: Layout = "auto") -> Found:
         known = "; ".join(f"{name}: {expected}" for name, (_, expected) in LAYOUTS.items())
         raise ValueError(f"{folder} holds neither clips nor pictures; expected one of {known}")
     raise ValueError(f"{folder} is not laid out as {layout}: expected {LAYOUTS[layout][1]}")
+
+
+def located(clip: Clip) -> Clip:
+    """The clip with what its file of boxes says: in which part of the video it is, and of the frame. Raises
+    ValueError for a damaged one, OSError for one that is gone."""
+    if clip.boxes is None:
+        return clip
+    read = read_crop if clip.boxes.name.startswith("Clip+") else read_boxes
+    region, start_s, end_s = read(clip.boxes)
+    return clip._replace(region=region, start_s=start_s, end_s=end_s)
 
 
 def read_300vw(root: Path, files: Sequence[Path]) -> list[Clip]:
@@ -103,11 +119,12 @@ def read_celebvhq(root: Path, files: Sequence[Path]) -> list[Clip]:
     https://github.com/CelebV-HQ/CelebV-HQ. With the JSON, whole videos (`YOUTUBEID.mp4`) are cut by it. Who
     is shown isn't published: the video's id stands for the person. Raises ValueError for a damaged JSON.
     """
-    videos = {path.stem: path for path in files if path.suffix.lower() == ".mp4"}
+    found = [path for path in files if path.suffix.lower() == ".mp4"]
+    videos = {path.stem: path for path in found}
     cut = [
-        Clip(clip_id(stem), stem[:11], path)
-        for stem, path in videos.items()
-        if re.fullmatch(r"[\w-]{11}(_\d+){1,3}", stem)
+        Clip(clip_id(path.stem), path.stem[:11], path)
+        for path in found
+        if re.fullmatch(r"[\w-]{11}(_\d+){1,3}", path.stem)
     ]
     listed = [path for path in files if path.name == "celebvhq_info.json"]
     if not listed:
@@ -136,22 +153,30 @@ def _celebvhq_part(key: str, entry: dict[str, Any], path: Path) -> Clip:
 
 def read_vfhq(root: Path, files: Sequence[Path]) -> list[Clip]:
     """VFHQ: folders of frames named `Clip+YOUTUBEID+Pn+Cn+Fstart-end`, of the n-th person's n-th clip; or
-    videos of such names.
+    videos of such names; or, of `meta_info`, text files of such names that say where in a whole video,
+    `YOUTUBEID.mp4` anywhere below the folder, the clip is.
 
     https://liangbinxie.github.io/projects/vfhq (L. Xie et al.: VFHQ, CVPR Workshops 2022).
     """
-    name = re.compile(r"Clip\+(?P<who>[\w-]+\+P\d+)\+C\d+\+F\d+-\d+.*")
-    clips, folders = [], defaultdict(list)
+    name = re.compile(r"Clip\+(?P<who>(?P<video>[\w-]+)\+P\d+)\+C\d+\+F\d+-\d+.*")
+    clips, folders, described = [], defaultdict(list), []
+    whole = {path.stem: path for path in files if path.suffix.lower() in VIDEO_SUFFIXES}
     for path in files:
-        if path.suffix.lower() in VIDEO_SUFFIXES and (match := name.fullmatch(path.stem)):
-            clips.append(Clip(clip_id(path.stem), match["who"], path))
-        elif path.suffix.lower() in PICTURE_SUFFIXES and name.fullmatch(path.parent.name):
+        suffix = path.suffix.lower()
+        if suffix in PICTURE_SUFFIXES and name.fullmatch(path.parent.name):
             folders[path.parent].append(path)
+        elif match := name.fullmatch(path.stem):
+            if suffix in VIDEO_SUFFIXES:
+                clips.append(Clip(clip_id(path.stem), match["who"], path))
+            elif suffix == ".txt" and match["video"] in whole:
+                video = whole[match["video"]]
+                described.append(Clip(clip_id(path.stem), match["who"], video, boxes=path))
     for folder, frames in folders.items():
         match = name.fullmatch(folder.name)
         assert match is not None
         clips.append(Clip(clip_id(folder.name), match["who"], folder, tuple(sorted(frames, key=natural))))
-    return clips
+    cut = {clip.id for clip in clips}
+    return clips + [clip for clip in described if clip.id not in cut]
 
 
 def read_rafd(root: Path, files: Sequence[Path]) -> list[Clip]:
@@ -189,7 +214,7 @@ def read_voxceleb(root: Path, files: Sequence[Path]) -> list[Clip]:
     https://www.robots.ox.ac.uk/~vgg/data/voxceleb/ (A. Nagrani et al., Interspeech 2017; J. S. Chung et al.,
     Interspeech 2018). Of VoxCeleb 1, id10270 to id10309 are the test set.
     """
-    clips: dict[str, Clip] = {}
+    clips: list[Clip] = []
     boxes, frames = [], defaultdict(list)
     whole = {path.stem: path for path in files if path.suffix.lower() in VIDEO_SUFFIXES}
     for path in files:
@@ -200,20 +225,21 @@ def read_voxceleb(root: Path, files: Sequence[Path]) -> list[Clip]:
         if re.fullmatch(r"id\d{5}", person) and re.fullmatch(r"[\w-]{11}", video):
             name = clip_id(person, video, path.stem)
             if path.suffix.lower() == ".mp4":
-                clips[name] = Clip(name, person, path, split=_voxceleb_split(person, parts))
+                clips.append(Clip(name, person, path, split=_voxceleb_split(person, parts)))
             elif path.suffix == ".txt" and re.fullmatch(r"\d{5}", path.stem):
                 boxes.append((name, person, video, path))
         elif person == "1.6" and len(parts) >= 4 and path.suffix.lower() in PICTURE_SUFFIXES:
             frames[parts[-4], path.parent].append(path)
+    cut = {clip.id for clip in clips}
     for name, person, video, path in boxes:
-        if name not in clips:
+        if name not in cut:
             place = whole.get(video, root / f"{video}.mp4")
             split = _voxceleb_split(person, path.relative_to(root).parts)
-            clips[name] = Clip(name, person, place, split=split, boxes=path)
+            clips.append(Clip(name, person, place, split=split, boxes=path))
     for (person, folder), paths in frames.items():
-        name = clip_id(person, folder.name)
-        clips[name] = Clip(name, person, folder, tuple(sorted(paths, key=natural)), series=True)
-    return list(clips.values())
+        shots = tuple(sorted(paths, key=natural))
+        clips.append(Clip(clip_id(person, folder.name), person, folder, shots, series=True))
+    return clips
 
 
 def _voxceleb_split(person: str, parts: tuple[str, ...]) -> str | None:
@@ -244,10 +270,30 @@ def _named(root: Path, paths: Sequence[Path]) -> list[tuple[str, Path]]:
     ]
 
 
+def _place_in(folder: Path, other: Path | None) -> Path | None:
+    """The other folder as a search of this one comes upon it; None where it lies elsewhere."""
+    if other is None or not other.resolve().is_relative_to(folder.resolve()):
+        return None
+    return folder / other.resolve().relative_to(folder.resolve())
+
+
+def _told_apart(root: Path, clips: Sequence[Clip]) -> list[Clip]:
+    """The clips by their ids. Where two have one, as copies in other sizes do, they are called by where they
+    lie."""
+    times = Counter(clip.id for clip in clips)
+    apart = [
+        clip._replace(id=clip_id(*(clip.boxes or clip.path).relative_to(root).parts))
+        if times[clip.id] > 1
+        else clip
+        for clip in clips
+    ]
+    return sorted(apart, key=lambda clip: clip.id)
+
+
 LAYOUTS: dict[str, tuple[Reader, str]] = {
     "300vw": (read_300vw, "folders NNN with vid.avi and annot/*.pts"),
     "celebvhq": (read_celebvhq, "YOUTUBEID_N.mp4, or celebvhq_info.json beside YOUTUBEID.mp4"),
-    "vfhq": (read_vfhq, "folders or videos named Clip+YOUTUBEID+Pn+Cn+Fstart-end"),
+    "vfhq": (read_vfhq, "folders, videos or .txt named Clip+YOUTUBEID+Pn+Cn+Fstart-end"),
     "rafd": (read_rafd, "pictures named Rafd090_01_Caucasian_female_angry_frontal.jpg"),
     "voxceleb": (read_voxceleb, "idNNNNN/YOUTUBEID/NNNNN.mp4 or .txt, or NAME/1.6/YOUTUBEID/*.jpg"),
     "videos": (read_videos, f"videos ({', '.join(VIDEO_SUFFIXES)})"),
@@ -258,10 +304,11 @@ LAYOUTS: dict[str, tuple[Reader, str]] = {
 
 def clip_id(*parts: str) -> str:
     """A name for files made of these, the same every time: other characters than letters, digits, "_", "+"
-    and "-" are replaced, and a checksum of what was there is added."""
-    whole = "/".join(parts)
+    and "-" are replaced, what is beyond `LONGEST` is cut off, and a checksum of what was there is added."""
     plain = re.sub(r"[^A-Za-z0-9_+-]", "_", "+".join(parts))
-    return plain if plain == "+".join(parts) else f"{plain}-{zlib.crc32(whole.encode()):08x}"
+    if plain == "+".join(parts) and len(plain) <= LONGEST:
+        return plain
+    return f"{plain[:LONGEST]}-{zlib.crc32('/'.join(parts).encode()):08x}"
 
 
 def natural(path: PurePath) -> list[tuple[int, str]]:

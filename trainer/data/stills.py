@@ -78,7 +78,7 @@ def prepare_stills(
     `prepare_videos`. Raises ValueError, in one line, where there are no portraits, no motions, nothing of
     use, or the output was made with other settings.
     """
-    found = find_clips(settings.folder, "stills")
+    found = find_clips(settings.folder, "stills", settings.output)
     if motions is None:
         if settings.motions is None:
             raise ValueError("portraits need motions: give a folder of face videos with --motions")

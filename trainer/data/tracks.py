@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from models.contract import LANDMARKS
 from trainer.data.decoding import moments, rate_of
-from trainer.data.layouts import Clip, find_clips
+from trainer.data.layouts import Clip, find_clips, located
 from trainer.data.quality import REASONS, Limits, fault_of, figures_of
 from trainer.data.shots import look, split, square_of
 
@@ -68,6 +68,7 @@ class FilmedTracks:
 def _shots(clip: Clip) -> tuple[list[npt.NDArray[np.float32]], float, list[str]]:
     """The landmarks of each shot of use, frames a second, and why others are of none."""
     try:
+        clip = located(clip)
         rate = min(FPS, float(rate_of(clip)))
         seen = list(look(moments(clip, FPS, clip.start_s, clip.end_s), clip.region))
     except ValueError as error:

@@ -17,10 +17,10 @@ import tyro
 from pydantic import Field
 
 from models.containers import Picture
-from trainer.data.annotations import read_boxes, read_pts
+from trainer.data.annotations import read_pts
 from trainer.data.clips import Split
 from trainer.data.decoding import moments, rate_of
-from trainer.data.layouts import Clip, Layout, find_clips
+from trainer.data.layouts import Clip, Layout, find_clips, located
 from trainer.data.ledger import EMPTY, NO_FACE, UNREADABLE, Ledger, Outcome, Part
 from trainer.data.quality import Limits, fault_of, figures_of
 from trainer.data.shots import Seen, Square, cut_out, in_square, look, split, square_of
@@ -61,7 +61,7 @@ def prepare_videos(
     line, where the folder is of no known layout, the output was made with other settings, or nothing is of
     use.
     """
-    found = find_clips(settings.folder, settings.layout)
+    found = find_clips(settings.folder, settings.layout, settings.output)
     if found.layout == "stills":
         raise ValueError(f"{settings.folder} holds pictures, no videos: use `stills` to make videos of them")
     open_sink = on_disk() if open_sink is None else open_sink
@@ -171,16 +171,8 @@ def prepare_clip(clip: Clip, settings: VideoSettings, sink: Sink) -> Outcome:
         return base.model_copy(update={"reason": UNREADABLE, "detail": " ".join(str(error).split())})
 
 
-def _span(clip: Clip) -> Clip:
-    """The clip with what its box file says. Raises ValueError for a damaged one."""
-    if clip.boxes is None:
-        return clip
-    region, start_s, end_s = read_boxes(clip.boxes)
-    return clip._replace(region=region, start_s=start_s, end_s=end_s)
-
-
 def _seen(clip: Clip, settings: VideoSettings) -> list[Seen]:
-    clip = _span(clip)
+    clip = located(clip)
     pictures = moments(clip, settings.fps, clip.start_s, clip.end_s)
     return list(look(pictures, clip.region, clip.series))
 
@@ -210,7 +202,7 @@ def _parts(clip: Clip, seen: list[Seen], settings: VideoSettings, sink: Sink) ->
             kept[part.id] = frames, squares
         yield part
     if kept:
-        _write(_span(clip), seen, kept, settings, sink)
+        _write(located(clip), seen, kept, settings, sink)
 
 
 def _write(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.data.layouts import TEST_300VW, clip_id, find_clips
+from trainer.data.layouts import LONGEST, TEST_300VW, clip_id, find_clips, located
 
 
 def tree(root: Path, *names: str) -> Path:
@@ -97,6 +97,60 @@ def test_vfhq(tmp_path):
     assert (video.identity, video.frames) == ("cjHs_pD8sT8+P2", ())
 
 
+def test_vfhq_s_descriptions_say_where_in_whole_videos_its_clips_are(tmp_path):
+    name = "Clip+-1Jouc19Ixo+P0+C1+F4196-4320"
+    absent, cut = "Clip+cjHs_pD8sT8+P2+C1+F3014-3293", "Clip+-1Jouc19Ixo+P0+C2+F5000-5100"
+    tree(tmp_path, f"meta_info/{absent}.txt", f"meta_info/{cut}.txt", f"GT/{cut}/00000001.png")
+    tree(tmp_path, "youtube/-1Jouc19Ixo.webm")
+    text = "FPS 25.0\nH 1080\nW 1920\nLANDMARK 1 2 3\nCROP 600 40 1300 740\n"
+    (tmp_path / f"meta_info/{name}.txt").write_text(text)
+    found = find_clips(tmp_path)
+    assert found.layout == "vfhq"
+    whole, frames = found.clips  # the third one's video isn't there
+    assert (frames.id, frames.boxes) == (cut, None)  # cut already
+    assert (whole.id, whole.identity) == (name, "-1Jouc19Ixo+P0")
+    assert whole.path == tmp_path / "youtube/-1Jouc19Ixo.webm"
+    assert located(whole).region == (600, 40, 1300, 740, 1080)
+    assert (located(whole).start_s, located(whole).end_s) == (4197 / 25, 4320 / 25)  # 4197 to 4319
+
+
+@pytest.mark.parametrize(
+    "text", ["", "FPS 25\nH 9\nCROP 1 2 3\n", "FPS 0\nH 9\nCROP 1 2 3 4\n", "H 9\nCROP 1 2 3 4\n"]
+)
+def test_a_damaged_description_is_told(tmp_path, text):
+    tree(tmp_path, "-1Jouc19Ixo.mp4")
+    (tmp_path / "Clip+-1Jouc19Ixo+P0+C1+F4196-4320.txt").write_text(text)
+    (clip,) = find_clips(tmp_path).clips
+    with pytest.raises(ValueError, match="expected lines FPS, H and CROP"):
+        located(clip)
+
+
+@pytest.mark.parametrize(
+    ("place", "whose"),
+    [
+        ("{}/Clip+-1Jouc19Ixo+P0+C1+F4196-4320/1.png", "-1Jouc19Ixo+P0"),
+        ("{}/M2Ohb0FAaJU_1.mp4", "M2Ohb0FAaJU"),
+        ("{}/id00012/21Uxsk56VDQ/00001.mp4", "id00012"),
+        ("{}/114/vid.avi", "114"),
+    ],
+)
+def test_copies_are_clips_of_their_own_and_of_one_person(tmp_path, place, whose):
+    tree(tmp_path, place.format("GT"), place.format("small"))
+    found = find_clips(tmp_path)
+    assert len({clip.id for clip in found.clips}) == 2
+    assert [clip.identity for clip in found.clips] == [whose] * 2
+
+
+def test_what_is_written_is_not_read_again(tmp_path):
+    name = "Clip+-1Jouc19Ixo+P0+C1+F4196-4320"
+    tree(tmp_path, f"GT/{name}/1.png", f"out/clips/3f/{name}+000/000000.jpg")
+    assert len(find_clips(tmp_path).clips) == 2
+    (clip,) = find_clips(tmp_path, without=tmp_path / "out").clips
+    assert clip.id == name
+    with pytest.raises(ValueError, match="is read and written: name another folder"):
+        find_clips(tmp_path, without=tmp_path / "out/..")
+
+
 def test_300vw(tmp_path):
     for number in ("001", "114", "203", "410"):
         tree(tmp_path, f"{number}/vid.avi", f"{number}/annot/000001.pts")
@@ -171,6 +225,13 @@ def test_a_folder_of_something_else(tmp_path, layout, expected):
 def test_no_folder(tmp_path):
     with pytest.raises(ValueError, match="is no folder"):
         find_clips(tmp_path / "nowhere")
+
+
+def test_long_names_fit_into_the_name_of_a_file():
+    """A portrait's along a motion, both with the titles that downloaders give, and what a writer adds."""
+    long = [clip_id("é" * 120, "x" * 200), clip_id("é" * 120, "x" * 201), clip_id("x" * LONGEST)]
+    assert len(set(long)) == 3
+    assert len(f".{long[0]}+{long[1]}+000+00000.01234567.part") < 255
 
 
 def test_names_are_safe_and_remain_different():

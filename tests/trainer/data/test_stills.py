@@ -176,6 +176,17 @@ def test_motions_are_tracked_once(tmp_path, monkeypatch):
     assert again.remarks == source.remarks
 
 
+def test_a_motion_is_as_long_as_its_boxes_say(tmp_path):
+    """VoxCeleb's boxes of some seconds in a whole video."""
+    film(tmp_path / "5r0dWxy17C8.mp4", frames(GRID_CLIP, 60))
+    path = tmp_path / "txt/id10270/5r0dWxy17C8/00001.txt"
+    path.parent.mkdir(parents=True)
+    rows = [f"{frame:06} 0.2 0.1 0.6 0.8" for frame in range(10, 50)]
+    path.write_text("\n".join(["FRAME X Y W H", *rows]))
+    (motion,) = FilmedTracks(tmp_path, tmp_path / "cache").tracks()
+    assert len(motion.points) == 40
+
+
 def test_what_cannot_be_is_told_in_one_line(tmp_path):
     Image.fromarray(levels(1, 300)[0]).save(tmp_path / "grey.png")
     with pytest.raises(ValueError, match="portraits need motions: .* --motions"):
