@@ -36,8 +36,8 @@ def shown(
             seconds = max(clock() - began, 1e-9)
             rate = f"{one.new * weight / seconds:.0f} {unit}/s"
             bar.update(task, completed=one.done, total=one.total, description=rate)
-            if not console.is_terminal and 10 * one.done // one.total > tenth:
-                tenth = 10 * one.done // one.total
+            if not console.is_terminal and 10 * one.done // max(one.total, 1) > tenth:
+                tenth = 10 * one.done // max(one.total, 1)
                 left = (one.total - one.done) * seconds / one.new if one.new else 0
                 print(_line(one, rate, left), file=stream or sys.stderr, flush=True)
             yield one

@@ -11,6 +11,9 @@ from trainer.data.pictures import MapName
 from trainer.data.samples import Sample
 
 FPS = 25.0
+# Raised by one with every change of what the project's renderer makes of the same numbers: a folder that was
+# begun with another one is of other people, and isn't gone on with.
+RENDERER = 1
 
 
 class Rendered(Protocol):

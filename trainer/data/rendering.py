@@ -13,7 +13,17 @@ import torch
 from trainer.data.clips import INDEX, ClipWriter, Index, make_index, read_index
 from trainer.data.pictures import Format, MapName
 from trainer.data.progress import Progress
-from trainer.data.rendered import FPS, RenderClip, Rendered, arrays_of, clip_name, identity_name, renderer
+from trainer.data.rendered import (
+    FPS,
+    RENDERER,
+    RenderClip,
+    Rendered,
+    arrays_of,
+    clip_name,
+    identity_name,
+    renderer,
+)
+from trainer.data.synthetic.motion import check_style
 from trainer.data.workers import Rank, cores, work_off
 
 Device = Literal["cpu", "cuda"]
@@ -59,6 +69,7 @@ class Rendering:
         for name in ("seed", "workers"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} {getattr(self, name)}: expected at least 0")
+        check_style(self.style)  # now: the folder would be begun with it
 
     @property
     def clips(self) -> int:
@@ -71,9 +82,10 @@ class Rendering:
 
     @property
     def content(self) -> dict[str, Any]:
-        """What the clips depend on: a folder can't be gone on with under other settings."""
+        """What the clips depend on: a folder can't be gone on with under other settings, nor by another
+        renderer."""
         names = ("identities", "clips_per_identity", "frames", "size", "seed", "style", "maps")
-        return {name: getattr(self, name) for name in names}
+        return {"renderer": RENDERER} | {name: getattr(self, name) for name in names}
 
     def clip_id(self, number: int) -> str:
         return clip_name(self.seed, *divmod(number, self.clips_per_identity))

@@ -12,7 +12,8 @@ import torch
 from tests.trainer.data.pretender import contents, folder, prepare, render
 from trainer.data.clips import read_index
 from trainer.data.dataset import ClipDataset
-from trainer.data.progress import Progress
+from trainer.data.progress import Progress, shown
+from trainer.data.rendered import RENDERER
 from trainer.data.rendering import Rendering, index_rendered, render_clips
 from trainer.data.workers import fresh_processes
 
@@ -123,6 +124,21 @@ def test_other_settings_are_refused(tmp_path: Path, changed: dict[str, Any], rea
         index_rendered(asked(tmp_path, **changed))
 
 
+def test_another_renderer_s_clips_are_not_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked(tmp_path).writer()
+    monkeypatch.setattr("trainer.data.rendering.RENDERER", RENDERER + 1)
+    with pytest.raises(ValueError, match=f"was begun with renderer {RENDERER}, not {RENDERER + 1}: name"):
+        list(render_clips(asked(tmp_path), no_more))
+
+
+def test_more_ranks_than_clips_have_nothing_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    monkeypatch.setenv("RANK", "2")
+    assert list(shown(render_clips(asked(tmp_path, identities=2), no_more))) == [Progress(0, 0, 0)]
+
+
 def test_more_hands_are_no_other_settings(tmp_path: Path) -> None:
     asked(tmp_path).writer()
     asked(tmp_path, workers=7, device="cuda", index_only=True).writer()
@@ -135,6 +151,7 @@ def test_more_hands_are_no_other_settings(tmp_path: Path) -> None:
         ({"clips_per_identity": 0}, "clips-per-identity 0: expected at least 1"),
         ({"size": 8}, "size 8: expected 16 to 4096 pixels"),
         ({"workers": -1}, "workers -1: expected at least 0"),
+        ({"style": "taking"}, "unknown style of motion 'taking': use one of talking, "),
     ],
 )
 def test_numbers_that_make_no_sense_are_refused(tmp_path: Path, changed: dict[str, Any], reason: str) -> None:

@@ -81,8 +81,7 @@ def draw_motion(
     shorter one does. Raises ValueError for an unknown style, no clips, no frames, or a rate that isn't
     positive.
     """
-    if style is not None and style != STILLS and style not in STYLES:
-        raise ValueError(f"unknown style of motion {style!r}: use one of {', '.join((*STYLES, STILLS))}")
+    check_style(style)
     if frames < 1 or not indices or not fps > 0 or not math.isfinite(fps):
         raise ValueError(
             f"{len(indices)} clips of {frames} frames at {fps} a second: all three must be above zero"
@@ -93,6 +92,12 @@ def draw_motion(
         times = np.arange(frames) / fps
         clips = [_clip(seed, index, times, STYLES[style or style_of(seed, index)]) for index in indices]
     return Motion(*(torch.cat(parts) for parts in zip(*clips, strict=True)))
+
+
+def check_style(style: str | None) -> None:
+    """Raises ValueError for a style that `draw_motion` doesn't know."""
+    if style is not None and style != STILLS and style not in STYLES:
+        raise ValueError(f"unknown style of motion {style!r}: use one of {', '.join((*STYLES, STILLS))}")
 
 
 def style_of(seed: int, index: int) -> str:
