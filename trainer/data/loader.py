@@ -32,7 +32,8 @@ class Loader:
     Every clip comes once before any comes again, in another order each time. The ranks' batches are dealt
     from one pack: rank r of the world takes samples r·B … r·B + B of each world·B. workers: processes that
     decode; 0: this one does. labels: read masks too. prefetch: batches that each of them has ready. pin: put
-    batches where a GPU copies from fastest. Raises ValueError for numbers that make no sense.
+    batches where a GPU copies from fastest. Raises ValueError for numbers that make no sense, and for
+    parameters that can't be mirrored.
     """
 
     def __init__(
@@ -52,9 +53,9 @@ class Loader:
         pin: bool = False,
     ) -> None:
         check_shares(batch, frames, rank, world)
-        self.samples = _Samples(
-            dataset, frames, seed, augmentation or Augmentation(), labels, tuple(maps), tuple(parameters)
-        )
+        augmentation = augmentation or Augmentation()
+        augmentation.check(parameters)
+        self.samples = _Samples(dataset, frames, seed, augmentation, labels, tuple(maps), tuple(parameters))
         self.batch, self.rank, self.world = batch, rank, world
         self.workers, self.prefetch, self.pin = workers, prefetch, pin
         self.position = 0  # samples that all ranks have had together

@@ -1,7 +1,7 @@
 """What a training loop gets: some frames of one clip, and batches of that."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from models.describe import mean_face
+from trainer.data.synthetic.anatomy import AT, EXPRESSIONS
 
 UNKNOWN = 255  # the label of a pixel of which nobody says what it is
 
@@ -63,7 +64,7 @@ class Augmentation:
     outside [0, 1)."""
 
     mirror: bool = False
-    """Every other clip mirrored, with its landmarks, masks and maps."""
+    """Every other clip mirrored, with its landmarks, masks, maps and parameters."""
     colour: float = 0.0
     """Gain of each channel, contrast and saturation change by up to this factor; 0.1 to 0.3 are usual."""
 
@@ -71,11 +72,18 @@ class Augmentation:
         if not 0 <= self.colour < 1:
             raise ValueError(f"colour {self.colour:g}: expected a number from 0 to below 1")
 
+    def check(self, parameters: Sequence[str]) -> None:
+        """Raises ValueError where samples with these parameters would be mirrored, and what one of them means
+        in a mirror isn't known."""
+        if self.mirror and (unknown := sorted(set(parameters) - MIRRORED.keys())):
+            raise ValueError(
+                f"samples with {unknown[0]} can't be mirrored: leave mirror or the parameter out (known in a "
+                f"mirror: {', '.join(MIRRORED)})"
+            )
+
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """Raises ValueError where a sample with parameters is to be mirrored: what they mean in a mirror,
-        nobody knows here."""
-        if self.mirror and sample.parameters:
-            raise ValueError("samples with parameters can't be mirrored: leave mirror or the parameters out")
+        """Raises ValueError as `check` does."""
+        self.check(list(sample.parameters))
         if self.mirror and rng.random() < 0.5:
             sample = mirrored(sample)
         if self.colour > 0:
@@ -95,9 +103,8 @@ def mirror_landmarks() -> Tensor:
 
 
 def mirrored(sample: Sample) -> Sample:
-    """The sample as a mirror shows it. Its parameters are left out."""
-    swap = mirror_landmarks().to(sample.points.device)
-    turned = sample.points[..., swap, :] * sample.points.new_tensor([-1, 1, 1])
+    """The sample as a mirror shows it. Raises KeyError for a parameter that isn't one of `MIRRORED`."""
+    turned = _mirrored_points(sample.points)
     turned = turned + turned.new_tensor([1, 0, 0])
     seen = sample.valid[..., None, None]
     maps = {name: planes.flip(-1) for name, planes in sample.maps.items()}
@@ -109,8 +116,44 @@ def mirrored(sample: Sample) -> Sample:
         points=torch.where(seen, turned, sample.points),
         labels=sample.labels.flip(-1),
         maps=maps,
-        parameters={},
+        parameters={name: MIRRORED[name](value) for name, value in sample.parameters.items()},
     )
+
+
+def _signed(*signs: float) -> Callable[[Tensor], Tensor]:
+    return lambda value: value * value.new_tensor(signs)
+
+
+def _mirrored_points(points: Tensor) -> Tensor:
+    """…×478×3, about x = 0."""
+    swap = mirror_landmarks().to(points.device)
+    return points[..., swap, :] * points.new_tensor([-1, 1, 1])
+
+
+def _mirrored_expression(expression: Tensor) -> Tensor:
+    """…×44: what was the left side's is the right one's."""
+    sides = {"Left": "Right", "Right": "Left"}
+    order = []
+    for name in EXPRESSIONS:
+        side = next((side for side in sides if name.endswith(side)), "")
+        order.append(AT[name.removesuffix(side) + sides.get(side, "")])
+    return expression[..., order]
+
+
+def _same(value: Tensor) -> Tensor:
+    return value
+
+
+MIRRORED: dict[str, Callable[[Tensor], Tensor]] = {
+    "expression": _mirrored_expression,
+    "gaze": _signed(-1, 1),
+    "rotation": _signed(-1, 1, -1),  # yaw, pitch, roll
+    "shift": _signed(-1, 1),
+    "camera_points": _mirrored_points,
+    **dict.fromkeys(("scale", "fov", "skin_tone", "age", "hair_style", "hair_colour", "glasses"), _same),
+}
+"""Parameter of a rendered clip → what it is in a mirror. A person's `shape` is not among them: it has modes
+that change one side only."""
 
 
 def colouring(amounts: np.ndarray[tuple[int], np.dtype[np.float64]]) -> tuple[Tensor, Tensor]:

@@ -36,7 +36,8 @@ class RenderedStream:
     these come again after that many, with another motion. split: leave the held-out identities out ("train"),
     or the others; whose turn it would have been, the next one takes. style: of the motion; the K frames of a
     sample follow one another at 25 a second unless the style has it otherwise. prefetch: batches that are
-    ready. render: for another renderer. Raises ValueError for numbers that make no sense.
+    ready. render: for another renderer. Raises ValueError for numbers that make no sense, and for parameters
+    that can't be mirrored.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class RenderedStream:
         self.seed, self.identities, self.split, self.held_out = seed, identities, split, held_out
         self.rank, self.world, self.style = rank, world, style
         self.augmentation = augmentation or Augmentation()
+        self.augmentation.check(parameters)
         self.maps, self.parameters, self.prefetch = tuple(maps), tuple(parameters), prefetch
         self.render = render or renderer()
         self.position = 0  # samples that all ranks have had together

@@ -111,6 +111,11 @@ def test_numbers_that_make_no_sense_are_refused(
         Loader(dataset, batch, frames, rank=rank, world=world)
 
 
+def test_what_can_not_be_mirrored_is_told_before_the_first_batch(dataset: ClipDataset) -> None:
+    with pytest.raises(ValueError, match=r"samples with identity\.shape can't be mirrored"):
+        Loader(dataset, 2, augmentation=Augmentation(mirror=True), parameters=("identity.shape",))
+
+
 class Time:
     """Passes only when somebody says so."""
 

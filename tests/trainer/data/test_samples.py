@@ -15,6 +15,8 @@ from trainer.data.samples import (
     mirrored,
     recoloured,
 )
+from trainer.data.synthetic.anatomy import AT, EXPRESSIONS
+from trainer.data.synthetic.motion import rotation_matrix
 
 
 def sample(frames: int = 2, size: int = 8, seed: int = 0) -> Sample:
@@ -135,9 +137,43 @@ def test_all_frames_of_a_sample_change_their_colours_alike() -> None:
 def test_what_can_not_be_done_is_refused() -> None:
     with pytest.raises(ValueError, match=r"colour 1: expected a number from 0 to below 1"):
         Augmentation(colour=1)
-    known = sample()._replace(parameters={"motion.gaze": torch.zeros(2, 2)})
-    with pytest.raises(ValueError, match="can't be mirrored"):
+    known = sample()._replace(parameters={"gaze": torch.zeros(2, 2), "shape": torch.zeros(2, 66)})
+    with pytest.raises(ValueError, match="samples with shape can't be mirrored: .*: expression, gaze, "):
         Augmentation(mirror=True)(known, np.random.default_rng(0))
+    assert Augmentation()(known, np.random.default_rng(0)) == known
+
+
+def test_parameters_say_what_a_mirror_shows() -> None:
+    generator = torch.Generator().manual_seed(0)
+    expression = torch.rand(2, len(EXPRESSIONS), generator=generator)
+    camera = torch.randn(2, 478, 3, generator=generator) + torch.tensor([3.0, 0, 60])
+    angles = torch.tensor([[30.0, -10, 20], [-5, 25, 0]])
+    before = sample()._replace(
+        points=torch.cat((0.5 + 2 * camera[..., :2] / camera[..., 2:], camera[..., 2:] / 20), 2),
+        parameters={
+            "expression": expression,
+            "gaze": torch.tensor([[10.0, 5], [-3, 2]]),
+            "rotation": angles,
+            "shift": torch.tensor([[0.1, 0.05], [0, 0]]),
+            "camera_points": camera,
+            "age": torch.tensor([40.0, 40]),
+        },
+    )
+    after = mirrored(before)
+    found = after.parameters
+    for left, right in (("eyeBlinkLeft", "eyeBlinkRight"), ("jawLeft", "jawRight"), ("jawOpen", "jawOpen")):
+        assert (found["expression"][:, AT[left]] == expression[:, AT[right]]).all()
+        assert (found["expression"][:, AT[right]] == expression[:, AT[left]]).all()
+    assert found["gaze"].tolist() == [[-10, 5], [3, 2]]
+    flip = torch.diag(torch.tensor([-1.0, 1, 1]))
+    turned = flip @ rotation_matrix(angles) @ flip
+    assert torch.allclose(rotation_matrix(found["rotation"]), turned, atol=1e-6)
+    assert torch.allclose(found["shift"], torch.tensor([[-0.1, 0.05], [0, 0]]))
+    there = found["camera_points"]
+    assert torch.allclose(0.5 + 2 * there[..., :2] / there[..., 2:], after.points[..., :2], atol=1e-6)
+    assert (found["age"] == 40).all()
+    again = mirrored(after).parameters
+    assert all(torch.allclose(again[name], value) for name, value in before.parameters.items())
 
 
 def test_a_batch_holds_its_samples_in_order() -> None:

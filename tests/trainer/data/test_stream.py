@@ -127,6 +127,8 @@ def test_numbers_that_make_no_sense_are_refused() -> None:
         stream(prefetch=0)
     with pytest.raises(ValueError, match="batch 0"):
         stream(0)
+    with pytest.raises(ValueError, match=r"samples with identity\.shape can't be mirrored"):
+        stream(augmentation=Augmentation(mirror=True), parameters=("identity.shape",))
     with (
         running(stream(parameters=("motion.gaze",))) as given,
         pytest.raises(ValueError, match="have no motion.gaze; they have: identity.shape, motion.expression"),
