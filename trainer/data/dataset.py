@@ -8,6 +8,7 @@ It is all the same whether the clips lie in folders (`clips.py`) or in archives 
 
 import hashlib
 import io
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,8 @@ class Clip:
             raise ValueError(f"clip {self.entry.id} has no map {sorted(lacking)[0]}")
         files = self.open()
         chosen, size = list(frames), self.entry.size
-        truth = self._truth(files)
+        landmarks = ["points", "valid"] if self.entry.landmarks else []
+        truth = self._truth(files, [*landmarks, *parameters])
         if self.entry.landmarks:
             points = truth["points"][chosen]
             valid = truth["valid"][chosen]
@@ -95,19 +97,21 @@ class Clip:
 
     def truth(self) -> dict[str, npt.NDArray[Any]]:
         """Everything in truth.npz."""
-        return dict(self._truth(self.open()))
+        return self._truth(self.open())
 
-    def _truth(self, files: Files) -> Mapping[str, npt.NDArray[Any]]:
-        """Read array by array, when asked for."""
+    def _truth(self, files: Files, names: Sequence[str] | None = None) -> dict[str, npt.NDArray[Any]]:
+        """The arrays of those names; without any named, all."""
         try:
-            found: Mapping[str, npt.NDArray[Any]] = np.load(io.BytesIO(files(clips.TRUTH)))
-        except (EOFError, BadZipFile, ValueError):  # empty, cut off, or no such thing
+            with np.load(io.BytesIO(files(clips.TRUTH))) as file:
+                there = file.files
+                found = {name: file[name] for name in (there if names is None else names) if name in there}
+        except (EOFError, BadZipFile, ValueError, zlib.error):  # empty, cut off, changed, or no such thing
             raise ValueError(f"clip {self.entry.id}: {clips.TRUTH} is broken") from None
+        if lacking := [name for name in names or () if name not in found]:
+            raise ValueError(f"clip {self.entry.id} has no {lacking[0]}; it has: {', '.join(sorted(there))}")
         return found
 
     def _parameter(self, truth: Mapping[str, npt.NDArray[Any]], name: str, frames: list[int]) -> torch.Tensor:
-        if name not in truth:
-            raise ValueError(f"clip {self.entry.id} has no {name}; it has: {', '.join(sorted(truth))}")
         array = truth[name]
         if array.shape[:1] == (self.entry.frames,):
             return torch.from_numpy(array[frames])

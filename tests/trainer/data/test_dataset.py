@@ -71,6 +71,18 @@ def test_masks_are_read_only_where_they_are_wanted(rendered: Path) -> None:
     assert (ClipDataset(rendered)[0].read([0], labels=False).labels == UNKNOWN).all()
 
 
+@pytest.mark.parametrize("how", ["changed", "cut", "empty"])
+def test_a_broken_truth_is_named(tmp_path: Path, how: str) -> None:
+    clip = ClipDataset(folder(tmp_path))[0]
+    path = tmp_path / place_of(clip.entry.id) / "truth.npz"
+    data = bytearray(path.read_bytes())
+    data[data.index(b"points.npy") + 2000] ^= 255
+    path.write_bytes({"changed": data, "cut": data[: len(data) // 2], "empty": b""}[how])
+    for read in (lambda: clip.read([0]), clip.truth):
+        with pytest.raises(ValueError, match=r"clip rendered-0-000000-000: truth\.npz is broken"):
+            read()
+
+
 def test_held_out_identities_stay_so() -> None:
     names = [f"person {number}" for number in range(5000)]
     tenth = {name for name in names if is_held_out(name, 0.1)}
