@@ -160,13 +160,16 @@ def _write(shard: Path, folder: Path, group: list[Entry]) -> None:
 
 
 def _places(shard: Path, group: list[Entry]) -> dict[str, Place]:
+    """Where each clip of the group lies. Raises ValueError for an archive of others."""
     names = {Path(clips.place_of(entry.id)).name: entry.id for entry in group}
     found: dict[str, Place] = {}
     with tarfile.open(shard) as archive:
         for member in archive:
-            one = names[member.name.partition(".")[0]]
-            begin = min(found[one].begin if one in found else math.inf, member.offset)
-            found[one] = Place(shard.name, int(begin), member.offset_data + _padded(member.size, 0))
+            one = names.get(member.name.partition(".")[0], "")
+            begin = found[one].begin if one in found else member.offset
+            found[one] = Place(shard.name, begin, member.offset_data + _padded(member.size, 0))
+    if found.keys() != set(names.values()):
+        raise ValueError(f"{shard} holds other clips than it would now: delete it, and run this again")
     return found
 
 

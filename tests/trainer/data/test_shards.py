@@ -112,6 +112,14 @@ def test_an_interrupted_run_goes_on(prepared: Path, archives: Path, tmp_path: Pa
     assert contents(tmp_path) == contents(archives)
 
 
+def test_an_archive_of_other_clips_is_named(prepared: Path, tmp_path: Path) -> None:
+    """As where the data set was made anew, its files are larger, and other clips fill an archive."""
+    list(write_shards(Sharding(prepared, tmp_path, MB)))
+    (tmp_path / "000001.tar").replace(tmp_path / "000000.tar")
+    with pytest.raises(ValueError, match=r"000000\.tar holds other clips than it would now: delete it"):
+        list(write_shards(Sharding(prepared, tmp_path, MB)))
+
+
 def test_other_archives_are_not_gone_on_with(prepared: Path, tmp_path: Path) -> None:
     next(write_shards(Sharding(prepared, tmp_path / "begun", MB)))
     with pytest.raises(ValueError, match="was begun with other clips or another size"):
