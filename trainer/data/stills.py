@@ -219,16 +219,18 @@ def _prepared(
 
 
 def choice(name: str, tracks: list[Track], settings: StillSettings) -> list[tuple[Track, slice]]:
-    """The motions of one portrait, and which frames of each: the same, whatever other portraits there are."""
+    """The motions of one portrait, and which frames of each: the same, whatever other portraits there are,
+    and none twice; so fewer where motions are few and short."""
     rng = np.random.default_rng([settings.seed, zlib.crc32(name.encode())])
     order = rng.permutation(len(tracks))
-    chosen = []
+    chosen: dict[tuple[int, int], tuple[Track, slice]] = {}
     for number in range(settings.per_portrait):
-        track = tracks[order[number % len(order)]]
+        place = int(order[number % len(order)])
+        track = tracks[place]
         room = max(len(track.points) - settings.frames, 0)
         start = int(rng.integers(room + 1))
-        chosen.append((track, slice(start, min(start + settings.frames, len(track.points)))))
-    return chosen
+        chosen[place, start] = track, slice(start, min(start + settings.frames, len(track.points)))
+    return list(chosen.values())
 
 
 def _write(

@@ -150,6 +150,8 @@ def test_the_choice_of_motions_is_each_portrait_s_own():
     assert len({str(one) for one in others}) > 1
     every = choice("someone", tracks, wanted.model_copy(update={"per_portrait": 12}))
     assert {one.name for one, _ in every} == set(TRACKS)
+    short = wanted.model_copy(update={"frames": 10_000})  # of a motion that is shorter there is one part only
+    assert [one.name for one, _ in choice("someone", tracks[:1], short)] == [tracks[0].name]
 
 
 def test_motions_are_tracked_once(tmp_path, monkeypatch):
