@@ -175,7 +175,7 @@ class ClipWriter:
     def finish(self) -> Index:
         """Make the index, and delete what interrupted runs left. For when nobody writes any more."""
         for part in self.folder.glob(f"{CLIPS}/*/.*.part"):
-            shutil.rmtree(part)
+            shutil.rmtree(part, ignore_errors=True)  # another rank may do the same
         return make_index(self.folder)
 
     def _agree(self, path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from models.contract import LANDMARKS
 from trainer.data.decoding import moments, rate_of
+from trainer.data.files import flush
 from trainer.data.layouts import Clip, find_clips, located
 from trainer.data.quality import REASONS, Limits, fault_of, figures_of
 from trainer.data.shots import look, split, square_of
@@ -90,6 +91,7 @@ def _keep(path: Path, shots: list[npt.NDArray[np.float32]], fps: float, lost: li
     points = np.concatenate([np.zeros((0, LANDMARKS, 3), np.float32), *shots])
     with part.open("wb") as file:
         np.savez(file, points=points, lengths=lengths, fps=fps, lost=np.array(lost, np.str_))
+    flush(part)
     part.replace(path)
 
 
