@@ -37,13 +37,11 @@ def moments(
     """The clip's pictures between two moments (the end excluded), at most `fps` a second: frames are left
     out, none is made up. Series of single shots are given whole.
 
-    Frames that can't be decoded are left out, as is all that follows where a file breaks off; so that nothing
-    may come. Raises ValueError, in one line, for what can't be opened, or holds no video.
+    Frames and pictures that can't be decoded are left out, as is all that follows where a file breaks off; so
+    that nothing may come. Raises ValueError, in one line, for a video that can't be opened, or holds none.
     """
     if clip.series:
-        for index, path in enumerate(clip.frames):
-            yield Moment(read_picture(path), index, float(index / FRAMES_HZ))
-        return
+        fps, start_s, end_s = None, 0.0, None
     frames = _from_folder(clip) if clip.frames else _from_video(clip.path, start_s)
     due, step = start_s, 0.0 if fps is None else 1 / fps
     slack = 0.5 / float(rate_of(clip))  # half a frame: the nearest one is taken
@@ -51,7 +49,11 @@ def moments(
         if end_s is not None and time_s >= end_s - slack:
             return
         if time_s >= due - slack:
-            yield Moment(load(), index, time_s)
+            try:
+                picture = load()
+            except ValueError:
+                continue
+            yield Moment(picture, index, time_s)
             due = max(due + step, time_s - step)  # after a gap nothing is made up for
 
 

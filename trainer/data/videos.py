@@ -1,9 +1,7 @@
 """Real videos as training clips: decoded, tracked, split into shots, cut out, filtered, and reported on."""
 
 import multiprocessing
-import os
 import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -19,12 +17,13 @@ from pydantic import Field
 from models.containers import Picture
 from trainer.data.annotations import read_pts
 from trainer.data.clips import Split
-from trainer.data.decoding import moments, rate_of
+from trainer.data.decoding import FRAMES_HZ, moments, rate_of
 from trainer.data.layouts import Clip, Layout, find_clips, located
 from trainer.data.ledger import EMPTY, NO_FACE, UNREADABLE, Ledger, Outcome, Part
 from trainer.data.quality import Limits, fault_of, figures_of
 from trainer.data.shots import Seen, Square, cut_out, in_square, look, split, square_of
 from trainer.data.sink import OpenSink, Sink, on_disk
+from trainer.data.workers import cores, end_with_parent
 
 ANNOTATED = 68  # points of 300-VW's landmark files
 ELSEWHERE = ("folder", "output", "workers")  # settings that don't change what a clip becomes
@@ -90,8 +89,8 @@ def told(settings: VideoSettings) -> dict[str, Any]:
 
 
 def is_done(outcome: Outcome | None, sink: Sink) -> bool:
-    """Is nothing left to do for a clip? Those that couldn't be read are tried again."""
-    if outcome is None or outcome.reason == UNREADABLE:
+    """Is nothing left to do for a clip? Those of which nothing could be read are tried again."""
+    if outcome is None or outcome.reason in (UNREADABLE, EMPTY):
         return False
     return all(sink.has(part.id) for part in outcome.kept)
 
@@ -122,13 +121,6 @@ def _outcomes(
             pool.shutdown(cancel_futures=True)
 
 
-def cores() -> int:
-    """Those that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 _worker: tuple[VideoSettings, Sink] | None = None  # of this process
 
 
@@ -137,16 +129,9 @@ def _start(settings: VideoSettings, open_sink: OpenSink) -> None:
 
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first process ends the others
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     torch.set_num_threads(1)
     _worker = settings, open_sink(settings.output, "videos", told(settings))
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def _work(clip: Clip) -> Outcome:
@@ -166,6 +151,9 @@ def prepare_clip(clip: Clip, settings: VideoSettings, sink: Sink) -> Outcome:
             return base.model_copy(update={"reason": EMPTY, "detail": f"no frame of {clip.path} can be read"})
         if faceless == len(seen):
             return base.model_copy(update={"reason": NO_FACE})
+        if clip.frames and (clip.series or settings.fps >= FRAMES_HZ) and len(seen) < len(clip.frames):
+            lost = f"{len(clip.frames) - len(seen)} of {len(clip.frames)} pictures can't be read"
+            base = base.model_copy(update={"detail": lost})
         return base.model_copy(update={"parts": tuple(_parts(clip, seen, settings, sink))})
     except ValueError as error:
         return base.model_copy(update={"reason": UNREADABLE, "detail": " ".join(str(error).split())})
@@ -220,7 +208,7 @@ def _write(
             [in_square(_points(seen[index]), square) for index, square in zip(frames, squares, strict=True)]
         )
         cut = _cut(pictures, frames, squares, settings.size)
-        extra = _extra(clip, [seen[index] for index in frames], frames, squares)
+        extra = _extra(clip, [seen[index] for index in frames], squares)
         valid, split = np.ones(len(frames), np.bool_), _split_of(clip)
         sink.write(name, cut, points, valid, clip.identity, rate, extra, split=split)
 
@@ -250,9 +238,7 @@ def _points(seen: Seen) -> npt.NDArray[np.float32]:
     return seen.points
 
 
-def _extra(
-    clip: Clip, shot: list[Seen], frames: list[int], squares: list[Square]
-) -> dict[str, npt.NDArray[Any]]:
+def _extra(clip: Clip, shot: list[Seen], squares: list[Square]) -> dict[str, npt.NDArray[Any]]:
     """What is told of a shot besides:
 
     source_frame: F, numbers in the original. square: F×3, x, y and side there, pixels. part: the official
@@ -266,7 +252,7 @@ def _extra(
     if clip.split is not None:
         extra["part"] = np.array(clip.split)
     for name, words in clip.labels:
-        extra[name] = np.array([words[place] for place in frames])
+        extra[name] = np.array([words[one.number] for one in shot])
     if clip.annotation is not None:
         extra["annotation"] = np.stack(list(_annotated(clip.annotation, shot, squares)))
     return extra

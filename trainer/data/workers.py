@@ -91,7 +91,7 @@ def work_off(work: Callable[[T], Iterator[int]], shares: Sequence[T]) -> Iterato
 
 def _worker(work: Callable[[T], Iterator[int]], share: T, said: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first process ends the others
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     try:
         for number in work(share):
             said.send(number)
@@ -99,11 +99,16 @@ def _worker(work: Callable[[T], Iterator[int]], share: T, said: Connection) -> N
         said.send(error)
 
 
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    wait([parent.sentinel])
-    os._exit(1)
+def end_with_parent() -> None:
+    """Have this worker process end with the one that started it, however that ends."""
+
+    def wait_for_it() -> None:
+        parent = multiprocessing.parent_process()
+        assert parent is not None
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=wait_for_it, daemon=True).start()
 
 
 def _check(code: int | None) -> None:

@@ -99,6 +99,17 @@ def test_frames_of_a_folder(tmp_path):
     assert numbers(moments(clip._replace(series=True), 12.5)) == list(range(10))
 
 
+@pytest.mark.parametrize("series", [False, True])
+def test_broken_pictures_of_a_folder_are_left_out(tmp_path, series):
+    paths = tuple(tmp_path / f"{number}.png" for number in range(6))
+    for path, picture in zip(paths, levels(6), strict=True):
+        Image.fromarray(picture).save(path)
+    paths[2].write_bytes(b"no picture")
+    paths[4].write_bytes(paths[4].read_bytes()[:60])
+    found = list(moments(Clip("a", "a", tmp_path, paths, series=series), None))
+    assert numbers(found) == [moment.number for moment in found] == [0, 1, 3, 5]
+
+
 def test_pictures_are_turned_upright(tmp_path):
     picture = np.zeros((20, 30, 3), np.uint8)
     picture[:10, :10] = 255

@@ -132,6 +132,20 @@ def test_what_was_deleted_or_mended_is_done_again(tmp_path, speaker):
     assert report["left_out"] == {}
 
 
+def test_a_clip_without_one_frame_is_looked_at_again(tmp_path, speaker):
+    """Somebody may have fetched it again."""
+    folder = tmp_path / "in/Clip+-1Jouc19Ixo+P0+C1+F4196-4320"
+    folder.mkdir(parents=True)
+    for number, frame in enumerate(speaker[:12]):
+        (folder / f"{number}.png").write_bytes(b"")
+        Image.fromarray(frame).save(tmp_path / f"{number}.png")
+    with pytest.raises(ValueError, match="1 empty"):
+        prepared(tmp_path / "in", tmp_path / "out")
+    for number in range(12):
+        (tmp_path / f"{number}.png").replace(folder / f"{number}.png")
+    assert prepared(tmp_path / "in", tmp_path / "out")["kept"] == {"shots": 1, "frames": 12}
+
+
 def test_300vw_s_points_come_along(tmp_path, speaker):
     """The annotation of people: here the tracker's own, in the file's pixels that count from 1."""
     film(tmp_path / "in/410/vid.avi", speaker[:12])
@@ -181,6 +195,19 @@ def test_rafd_s_labels_come_along(tmp_path):
     assert clip["gaze"].tolist() == ["frontal", "left"]
     assert (str(clip["identity"]), float(clip["fps"])) == ("01", 0.0)
     assert report["frames_without_face"] == 1
+
+
+def test_broken_pictures_of_a_series_cost_no_others(tmp_path):
+    (tmp_path / "in").mkdir()
+    for emotion, path in (("angry", MONA_LISA), ("happy", ASTRONAUT), ("sad", MONA_LISA)):
+        name = tmp_path / f"in/Rafd090_01_Caucasian_female_{emotion}_left.png"
+        Image.fromarray(still(path, 400)).save(name)
+        if emotion == "angry":
+            name.write_bytes(b"half of it")
+    report = prepared(tmp_path / "in", tmp_path / "out", min_side=80)
+    clip = clips(tmp_path / "out")["Rafd090+01+000"]
+    assert clip["emotion"].tolist() == ["happy", "sad"]
+    assert report["remarks"] == ["Rafd090+01: 1 of 3 pictures can't be read"]
 
 
 def test_a_folder_with_nothing_of_use(tmp_path):
