@@ -253,6 +253,49 @@ def test_heads_move_smoothly(style: str, speed: float, change: float) -> None:
         assert np.abs(np.diff(clip, axis=1)).max() * FINE < 0.5
 
 
+def test_eyes_stay_where_they_look_though_the_head_can_turn_no_further() -> None:
+    """Those that are straight at rest: they can make up for all of the head's movement."""
+    style = STYLES["listening"]._replace(rest=(30, 1, 1), sway=(8, 1, 1))
+    times, turned = np.arange(250) / 25, 0
+    for index in range(60):
+        rest = rng(0, "motion.rest", index)
+        held, at_camera = rest.normal(0, style.rest), rest.random() < 0.6
+        if at_camera or abs(held[0]) < 30:
+            continue
+        found = module._clip(0, index, times, style)
+        looked = module.look(rng(0, "motion.gaze", index), times, style.away).world[:, 0]
+        head, eyes = found.rotation[:, 0].double().numpy(), found.gaze[:, 0].double().numpy()
+        free = np.abs(eyes) < 15  # they have their limits too
+        assert np.ptp((head + eyes - looked)[free]) < 0.5
+        turned += 1
+    assert turned > 3
+
+
+def test_rare_things_are_seen_in_short_clips_as_often_as_in_long_ones() -> None:
+    """Nods some forty seconds apart: of a clip of ten seconds, at its begin as at any time."""
+
+    def share(begin: float) -> float:
+        times = begin + np.arange(0, 10, 0.1)
+        return float(
+            np.mean([(module.nods(rng(0, "motion.nods", i), times, 40) != 0).any() for i in range(300)])
+        )
+
+    assert share(0) > 0.15
+    assert abs(share(0) - share(300)) < 0.1
+
+
+def test_heads_shake_to_either_side_and_nod_downwards() -> None:
+    first: dict[int, list[float]] = {0: [], 1: []}
+    for index in range(200):
+        turned = module.nods(rng(0, "motion.nods", index), np.arange(0, 60, 0.02), 30)
+        for axis, found in first.items():
+            moved = turned[:, axis][np.abs(turned[:, axis]) > 0.2]
+            found += np.sign(moved[:1]).tolist()
+    assert len(first[0]) > 60
+    assert abs(np.mean(first[0])) < 0.3
+    assert np.mean(first[1]) < -0.4
+
+
 def test_nods_swing_and_fade() -> None:
     turned = module.nods(rng(0, "motion.nods", 0), np.arange(0, 300, 0.02), 6)
     frequency, power = welch(turned.sum(1), 50, nperseg=512)

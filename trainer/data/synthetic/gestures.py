@@ -38,6 +38,7 @@ NOD_HZ = (1.0, 4.0)
 NOD_DEG_HZ = (5.0, 13.0)  # size of the first half cycle × frequency
 DECLINE = 0.75  # from cycle to cycle
 NODS = 0.75  # share of nods among nods and shakes
+NODS_DOWN = 0.8  # share of the nods that begin downwards; shakes begin to either side
 RAISE, BEAT = 0.25, 0.4  # share of the stressed syllables with raised brows, and with a beat of the head
 BEAT_DEG = (1.0, 4.0)
 
@@ -81,7 +82,8 @@ def nods(rng: np.random.Generator, times: Array, gap_s: float) -> Array:
     for time in events(times[-1], lambda: skewed(rng, gap_s, 0.5, 2.5, 90)):
         axis = int(rng.random() < NODS)
         rate, cycles = skewed(rng, 2, 0.35, *NOD_HZ), int(rng.integers(1, 5))
-        size = rng.uniform(*NOD_DEG_HZ) / rate * float(rng.choice((-1, 1), p=(0.8, 0.2)))
+        down = NODS_DOWN if axis else 0.5
+        size = rng.uniform(*NOD_DEG_HZ) / rate * float(rng.choice((-1, 1), p=(down, 1 - down)))
         phase = (times - time) * rate  # cycles
         fade = ease(phase * 2) * (1 - ease(phase - cycles + 1)) * DECLINE ** phase.clip(0, 8)
         turned[:, axis] += size * np.sin(2 * np.pi * phase) * fade

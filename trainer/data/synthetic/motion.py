@@ -128,7 +128,8 @@ def _clip(seed: int, index: int, times: Array, style: Style) -> Motion:
     leans = np.zeros((len(times), 1))
     rotation = _within(held + sway + np.hstack((gestures + gaze.head, leans)), LIMITS_DEG)
     # Eyes stay where they look while the head sways and nods (the vestibulo-ocular reflex).
-    stays = gaze.world - (held[:2] if at_camera else 0) - gaze.head - sway[:, :2] - gestures
+    ahead = np.zeros(2) if at_camera else _within(held[None], LIMITS_DEG)[0, :2]
+    stays = gaze.world + ahead - rotation[:, :2]
     if style.grimaces:  # wide poses: eyes go along in part
         stays = stays + 0.6 * sway[:, :2]
     eyes = _within(stays, REACH_DEG)

@@ -2,7 +2,7 @@
 
 Each draws in the order of time and looks at no later draw, so that a longer clip begins as a shorter one, and
 the same clip at another frame rate is the same motion. Clips begin amid the motion: processes start earlier,
-by `BEFORE_S`.
+by `BEFORE_S` at least.
 """
 
 import math
@@ -14,7 +14,8 @@ from scipy.signal import lfilter
 
 from trainer.data.synthetic.anatomy import Array
 
-BEFORE_S = 8.0  # before a clip's first frame, at which events begin to be drawn
+BEFORE_S = 8.0  # before a clip's first frame: what happened earlier is over
+EARLIER = 4  # gaps before that, at which events begin to be drawn
 
 
 def ease(x: Array) -> Array:
@@ -30,10 +31,13 @@ def bump(times: Array, start: float, rise_s: float, hold_s: float, fall_s: float
 
 
 def events(end: float, gap: Callable[[], float]) -> Iterator[float]:
-    """Times at which something happens, up to `end`; `gap` draws the time from one to the next."""
-    time = gap() - BEFORE_S
+    """Times at which something happens, from `BEFORE_S` before the clip to `end`; `gap` draws the time from
+    one to the next. What happens began some gaps earlier: did it begin with the clip, rare things would never
+    be seen in short ones."""
+    time = -BEFORE_S - EARLIER * gap()
     while time < end:
-        yield time
+        if time >= -BEFORE_S:
+            yield time
         time += gap()
 
 
