@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
+from trainer.data.files import write_json, write_text
 from trainer.data.quality import REASONS
 
 UNREADABLE = "unreadable"
@@ -67,7 +68,7 @@ class Ledger:
         if self._path.exists():
             self._read()
         else:
-            self._path.write_text(json.dumps(self._head) + "\n", "utf-8")
+            write_text(self._path, json.dumps(self._head) + "\n")
 
     def get(self, clip: str) -> Outcome | None:
         return self._outcomes.get(clip)
@@ -79,14 +80,14 @@ class Ledger:
             file.write(outcome.model_dump_json() + "\n")
 
     def _read(self) -> None:
-        text = self._path.read_text("utf-8")
-        lines, whole = text.splitlines(), text.endswith("\n")
+        """Raises ValueError for a damaged file, and for other settings."""
+        # A run that was killed may have left the beginning of a line, whose clip is then done again.
+        *lines, begun = self._path.read_bytes().split(b"\n")
         try:
             head = json.loads(lines[0])
             changed = _difference(head, self._head)
-            # A run that was killed may have left the beginning of a line, whose clip is then done again.
-            outcomes = [Outcome.model_validate_json(line) for line in lines[1 : None if whole else -1]]
-        except (LookupError, ValidationError, json.JSONDecodeError, AttributeError, TypeError):
+            outcomes = [Outcome.model_validate_json(line) for line in lines[1:]]
+        except (LookupError, ValueError, AttributeError, TypeError):
             raise ValueError(
                 f"{self._path} is damaged: delete it, and all clips are looked at again"
             ) from None
@@ -95,8 +96,8 @@ class Ledger:
                 f"{self._folder} was prepared with other settings ({changed}): take another output folder"
             )
         self._outcomes = {outcome.clip: outcome for outcome in outcomes}
-        if not whole:
-            self._path.write_text("".join(line + "\n" for line in lines[:-1]), "utf-8")
+        if begun:
+            write_text(self._path, "".join(line.decode() + "\n" for line in lines))
 
     def report(self, title: str, layout: str, remarks: Sequence[str] = ()) -> dict[str, Any]:
         """Write `report.json` and `report.md`, and give what the first one holds. remarks: a sentence
@@ -115,8 +116,8 @@ class Ledger:
             "remarks": [*remarks, *(f"{one.clip}: {one.detail}" for one in outcomes if one.remarked)],
             "outcomes": [one.model_dump(mode="json") for one in outcomes],
         }
-        (self._folder / "report.json").write_text(json.dumps(report, indent=1) + "\n", "utf-8")
-        (self._folder / "report.md").write_text(_in_words(report, lost), "utf-8")
+        write_json(self._folder / "report.json", report)
+        write_text(self._folder / "report.md", _in_words(report, lost))
         return report
 
 

@@ -40,6 +40,20 @@ def test_a_line_that_was_cut_short_is_done_again(tmp_path, cut):
     assert Ledger(tmp_path, "videos", SETTINGS).get("a") == USED
 
 
+@pytest.mark.parametrize("cut", range(1, 60, 7))
+def test_names_of_any_letters_are_kept_and_cut_short(tmp_path, cut):
+    """Within a letter of several bytes too; some end a line elsewhere."""
+    odd = Outcome(clip="c", source="in/\u2028\x85 é" + "é" * 40)
+    ledger = Ledger(tmp_path, "videos", SETTINGS)
+    ledger.add(odd)
+    ledger.add(odd.model_copy(update={"clip": "d", "reason": UNREADABLE}))
+    path = tmp_path / "outcomes.jsonl"
+    path.write_bytes(path.read_bytes()[:-cut])
+    again = Ledger(tmp_path, "videos", SETTINGS)
+    assert (again.get("c"), again.get("d")) == (odd, None)
+    assert Ledger(tmp_path, "videos", SETTINGS).get("c") == odd
+
+
 def test_a_damaged_ledger_is_told(tmp_path):
     Ledger(tmp_path, "videos", SETTINGS).add(USED)
     path = tmp_path / "outcomes.jsonl"
