@@ -206,8 +206,8 @@ def read_index(folder: Path) -> Index:
     if (folder / SETTINGS).exists() and not (folder / INDEX).exists():
         raise ValueError(f"{folder} is unfinished: run its preparation again, which goes on where it stopped")
     found = read_json(folder / INDEX)
-    if found["format"] != FORMAT:
-        raise ValueError(f"{folder / INDEX} is of format {found['format']}; expected {FORMAT}")
+    if found.get("format") != FORMAT:
+        raise ValueError(f"{folder / INDEX} is of format {found.get('format')}; expected {FORMAT}")
     return index_of(found)
 
 

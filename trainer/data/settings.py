@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 
 class Settings(BaseModel):
-    """Frozen. Raises ValueError, about the first mistake there is."""
+    """Frozen. Raises ValueError, in one line about the first mistake there is."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -16,5 +16,6 @@ class Settings(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             name = ".".join(str(part).replace("_", "-") for part in first["loc"])
-            said = first["msg"][:1].lower() + first["msg"][1:]
-            raise ValueError(f"{name} {first['input']!r}: {said}") from None
+            said = first["msg"].removeprefix("Value error, ")
+            said = said[:1].lower() + said[1:]
+            raise ValueError(f"{name} {first['input']!r}: {said}" if name else said) from None

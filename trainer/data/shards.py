@@ -85,8 +85,8 @@ def write_shards(sharding: Sharding) -> Iterator[Path]:
 def read_shards(folder: Path) -> tuple[Index, dict[str, Place]]:
     """Raises ValueError for a folder without archives, or whose index is of another format."""
     found = read_json(folder / SHARDS)
-    if found["format"] != FORMAT:
-        raise ValueError(f"{folder / SHARDS} is of format {found['format']}; expected {FORMAT}")
+    if found.get("format") != FORMAT:
+        raise ValueError(f"{folder / SHARDS} is of format {found.get('format')}; expected {FORMAT}")
     return clips.index_of(found), {one: Place(*place) for one, place in found["places"].items()}
 
 

@@ -3,6 +3,7 @@
 What is drawn is known: the clips' landmarks are those that the picture was bent to, not found in it again.
 """
 
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import tyro
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 
 from models import registry
@@ -64,6 +65,16 @@ class StillSettings(Settings):
     """Degrees that a portrait's head is turned: of a profile there is too little to be moved."""
     device: str = "cpu"
     """Where they are drawn: cpu, cuda or cuda:N."""
+
+    @field_validator("device")
+    @classmethod
+    def _is_there(cls, device: str) -> str:
+        match = re.fullmatch(r"cpu|cuda(?::(\d+))?", device)
+        if match is None:
+            raise ValueError("expected cpu, cuda or cuda:N")
+        if device != "cpu" and int(match[1] or 0) >= torch.cuda.device_count():
+            raise ValueError(f"torch sees {torch.cuda.device_count()} GPUs here")
+        return device
 
 
 def prepare_stills(

@@ -7,12 +7,12 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import tyro
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from models.containers import Picture
 from trainer.data.annotations import read_pts
@@ -49,6 +49,14 @@ class VideoSettings(Limits):
     """Longer shots are split."""
     workers: int = Field(default=0, ge=0)
     """Processes; 0 takes one for each processor."""
+
+    @model_validator(mode="after")
+    def _shots_can_be_long_enough(self) -> Self:
+        if self.max_frames < self.min_frames:
+            raise ValueError(
+                f"max-frames {self.max_frames}: shots need min-frames, which are {self.min_frames}"
+            )
+        return self
 
 
 def prepare_videos(

@@ -122,6 +122,11 @@ def test_what_is_not_there_is_named(rendered: Path, tmp_path: Path) -> None:
     broken.write_bytes(b"")
     with pytest.raises(ValueError, match=f"clip {plain.entry.id}: no picture"):
         plain.read([2])
+    for name, empty in (("index.json", "plain"), ("shards.json", "other")):
+        (tmp_path / empty).mkdir(exist_ok=True)
+        (tmp_path / empty / name).write_text("{}")
+        with pytest.raises(ValueError, match=rf"{name} is of format None; expected 1"):
+            ClipDataset(tmp_path / empty)
     truth = broken.with_name("truth.npz")
     for data in (b"", truth.read_bytes()[:5000], b"no archive"):
         truth.write_bytes(data)

@@ -189,6 +189,14 @@ def test_a_motion_is_as_long_as_its_boxes_say(tmp_path):
     assert len(motion.points) == 40
 
 
+@pytest.mark.parametrize(
+    ("device", "told"), [("gpu", "expected cpu, cuda or cuda:N"), ("cuda:99", "torch sees .* GPUs here")]
+)
+def test_a_device_that_is_not_there_is_told_before_anything_is_done(tmp_path, device, told):
+    with pytest.raises(ValueError, match=f"^device '{device}': {told}$"):
+        settings(tmp_path, tmp_path / "out", device=device)
+
+
 def test_what_cannot_be_is_told_in_one_line(tmp_path):
     Image.fromarray(levels(1, 300)[0]).save(tmp_path / "grey.png")
     with pytest.raises(ValueError, match="portraits need motions: .* --motions"):

@@ -231,6 +231,7 @@ def test_pictures_are_no_videos(tmp_path):
         ({"fps": 0}, "fps 0: input should be greater than 0"),
         ({"max_yaw": 200}, "max-yaw 200: input should be less than or equal to 180"),
         ({"colour": 1}, "colour 1: extra inputs are not permitted"),
+        ({"max_frames": 20}, "max-frames 20: shots need min-frames, which are 32"),
     ],
 )
 def test_mistakes_in_the_settings_are_told_in_one_line(values, told):
