@@ -13,9 +13,12 @@ from trainer.data.synthetic.parts import CLOTH, Part, column, part, placed, smoo
 from trainer.data.synthetic.seeds import rng
 
 KINDS = ("crew", "v-neck", "shirt", "hoodie", "turtleneck", "suit", "scoop", "off-shoulder")
-SHARES = ((18, 12, 12, 9, 9, 8, 22, 6), (30, 10, 21, 15, 6, 15, 3, 0))  # percent, of women and men
+SHARES = (
+    (18, 12, 12, 9, 9, 8, 22, 6),
+    (30, 10, 21, 15, 6, 15, 3, 0),
+)  # relative to one another, of women and men
 PATTERNS = ("plain", "stripes across", "stripes along", "checks", "knit", "denim", "print")
-CUFFS = frozenset((2, 3, 4, 5))  # kinds with a collar of their own
+COLLARED = (2, 3, 4, 5)  # kinds with a collar of their own
 COLUMNS = 29  # of the chest's and the neck's rows, the last again the first
 COLLAR_ROWS = 5
 CHEST = 0.76  # share of the rectangle's height; the collar is below
@@ -125,9 +128,7 @@ def clothes_displacement(clothes: Clothes) -> Tensor:
 def clothes_shown(clothes: Clothes) -> Tensor:
     """B×T bool: the collar only where a kind has one."""
     shell, collar = (len(piece.mesh.triangles) for piece in clothes_parts())
-    has = torch.zeros_like(clothes.kind, dtype=torch.bool)
-    for kind in CUFFS:
-        has |= clothes.kind == kind
+    has = torch.isin(clothes.kind, clothes.kind.new_tensor(COLLARED))
     return torch.cat((torch.ones_like(has)[:, None].expand(-1, shell), has[:, None].expand(-1, collar)), 1)
 
 
@@ -168,28 +169,26 @@ def _collar(clothes: Clothes, turn: Tensor) -> Tensor:
         return _about_neck(y, reach)
 
     flat, top = torch.zeros_like(front)[None], high[:, 0]
-    shapes = {
-        2: rows(
+    shapes = {  # by the kinds that have it
+        (2, 5): rows(
             [flat + 16.5, flat + 13.6 - top + 1.6 * ahead, flat + 13.4 - top + 1.6 * ahead,
              flat + 15.2 + 1.8 * ahead, flat + 16.8 + 3.4 * ahead],
             [flat + 0.3, flat + 0.5, flat + 0.9, flat + 1.3, flat + 2.0 + 1.2 * ahead],
         ),
-        3: rows(
+        (3,): rows(
             [flat + 17.0, flat + 14.4 - 1.2 * behind + 2.6 * ahead, flat + 13.9 - 1.4 * behind + 2.6 * ahead,
              flat + 16.0 + 2.4 * ahead, flat + 19.5 + 1.5 * behind + 1.5 * ahead],
             [flat + 0.5, flat + 1.0 + behind, flat + 2.0 + 2.2 * behind, flat + 3.4 + 3.2 * behind,
              flat + 4.0 + 2.8 * behind],
         ),
-        4: rows(
+        (4,): rows(
             [flat + 11.6 - top, flat + 10.4 - top, flat + 10.3 - top, flat + 12.6, flat + 17.2 + 0.6 * ahead],
             [flat + 0.25, flat + 0.35, flat + 0.6, flat + 0.75, flat + 1.0],
         ),
     }  # fmt: skip
-    found = shapes[2]
-    for kind, points in shapes.items():
-        own = (clothes.kind == kind) | (
-            (clothes.kind == 5) if kind == 2 else torch.zeros_like(clothes.kind) > 0
-        )
+    found = shapes[2, 5]
+    for kinds, points in shapes.items():
+        own = torch.isin(clothes.kind, clothes.kind.new_tensor(kinds))
         found = torch.where(column(own, 3), points, found)
     return found
 

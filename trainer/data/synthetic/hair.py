@@ -13,7 +13,7 @@ STYLES = (
     "bald", "buzz", "cropped", "side part", "quiff", "short curly", "afro", "bob", "long straight",
     "long wavy", "long curly", "fringe", "bun", "ponytail", "thinning",
 )  # fmt: skip
-# How often, in percent, of women and of men.
+# How often, relative to one another, of women and of men.
 SHARES = np.array(
     [
         (1, 2, 4, 4, 2, 4, 5, 13, 18, 13, 8, 10, 8, 8, 0),
