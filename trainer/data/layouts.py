@@ -52,15 +52,19 @@ Reader = Callable[[Path, Sequence[Path]], list[Clip]]
 
 
 def find_clips(folder: Path, layout: Layout = "auto", without: Path | None = None) -> Found:
-    """The clips of a data set. without: a folder in it that isn't looked into, such as the one that is
-    written. Raises ValueError, in one line for a user, where the folder isn't laid out that way, or in none
-    that is known."""
+    """The clips of a data set; hidden files, as macOS leaves beside others, are none of it. without: a folder
+    in it that isn't looked into, such as the one that is written. Raises ValueError, in one line for a user,
+    where the folder isn't laid out that way, or in none that is known."""
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder: give the one that holds the data set")
     skipped = _place_in(folder, without)
     if skipped == folder:
         raise ValueError(f"{folder} is read and written: name another folder for what is written")
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and skipped not in path.parents)
+    files = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and skipped not in path.parents and not _is_hidden(path.relative_to(folder))
+    )
     for name in LAYOUTS if layout == "auto" else (layout,):
         reader, expected = LAYOUTS[name]
         clips = _told_apart(folder, reader(folder, files))
@@ -268,6 +272,10 @@ def _named(root: Path, paths: Sequence[Path]) -> list[tuple[str, Path]]:
         (clip_id(*path.relative_to(root).parts) if times[name] > 1 else name, path)
         for name, path in zip(names, paths, strict=True)
     ]
+
+
+def _is_hidden(path: PurePath) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _place_in(folder: Path, other: Path | None) -> Path | None:

@@ -200,6 +200,11 @@ def test_plain_videos_in_any_depth(tmp_path):
     assert found.clips[0].id == "a+b+one"
 
 
+def test_hidden_files_are_no_clips(tmp_path):
+    tree(tmp_path, "a.mp4", "._a.mp4", ".b.mp4", ".cache/c.mp4", "d/.cache/e/f.mp4")
+    assert [clip.id for clip in find_clips(tmp_path).clips] == ["a"]
+
+
 def test_plain_stills(tmp_path):
     tree(tmp_path, "me.JPG", "you/me.png")
     found = find_clips(tmp_path)
