@@ -57,8 +57,9 @@ REASONS = {
 """Limit → what a shot that is beyond it is called, in the order in which they are looked at."""
 
 
-def figures_of(shot: Sequence[Seen], square: Square) -> dict[str, float]:
-    """What is compared with each limit, by the limit's name. All frames of the shot have a face."""
+def figures_of(shot: Sequence[Seen], squares: Sequence[Square]) -> dict[str, float]:
+    """What is compared with each limit, by the limit's name. All frames of the shot have a face. squares:
+    what is cut out of each."""
     points = np.stack([one.points for one in shot if one.points is not None])
     assert len(points) == len(shot)
     sizes = np.ptp(points[..., :2], axis=1).max(1)
@@ -66,9 +67,9 @@ def figures_of(shot: Sequence[Seen], square: Square) -> dict[str, float]:
     spread = float(points[..., :2].std(0).mean() / np.median(sizes)) if len(shot) > 1 else 0.0
     return {
         "min_frames": len(shot),
-        "min_side": square.side,
+        "min_side": min(square.side for square in squares),
         "max_cut": float(np.mean([_is_cut_off(one, size) for one, size in zip(shot, sizes, strict=True)])),
-        "max_second_face": _second_faces(shot, square),
+        "max_second_face": _second_faces(shot, squares),
         "max_yaw": float(np.quantile(np.abs(yaw_of(points)), TURN_SHARE)),
         "min_light": light,
         "max_light": light,
@@ -109,10 +110,10 @@ def _is_cut_off(seen: Seen, size: float) -> bool:
     return bool((xy.min(0) < -EDGE * size).any() or (xy.max(0) > np.array(seen.size) + EDGE * size).any())
 
 
-def _second_faces(shot: Sequence[Seen], square: Square) -> float:
+def _second_faces(shot: Sequence[Seen], squares: Sequence[Square]) -> float:
     """In which share of the looks there was another face in the square."""
-    looks = [one for one in shot if one.others is not None]
-    return float(np.mean([_has_rival(one, square) for one in looks])) if looks else 0.0
+    looks = [pair for pair in zip(shot, squares, strict=True) if pair[0].others is not None]
+    return float(np.mean([_has_rival(one, square) for one, square in looks])) if looks else 0.0
 
 
 def _has_rival(seen: Seen, square: Square) -> bool:

@@ -77,7 +77,7 @@ def _shots(clip: Clip) -> tuple[list[npt.NDArray[np.float32]], float, list[str]]
     shots, lost = [], []
     for run in split(seen, len(seen)):
         shot = seen[run]
-        broke = fault_of(figures_of(shot, square_of(shot)), LIMITS)
+        broke = fault_of(figures_of(shot, [square_of(shot)] * len(shot)), LIMITS)
         if broke is None:
             shots.append(np.stack([one.points for one in shot if one.points is not None]))
         else:

@@ -183,7 +183,7 @@ def _parts(clip: Clip, seen: list[Seen], settings: VideoSettings, sink: Sink) ->
     for number, frames in enumerate(shots):
         shot = [seen[index] for index in frames]
         squares = [square_of([one]) for one in shot] if clip.series else [square_of(shot)] * len(shot)
-        figures = figures_of(shot, min(squares, key=lambda square: square.side))
+        figures = figures_of(shot, squares)
         broke = fault_of(figures, settings, clip.series)
         part = Part(
             id=f"{clip.id}+{number:03}",

@@ -102,9 +102,20 @@ def test_yaw_is_that_of_a_turned_face(degrees):
 
 def judged(shot, **limits):
     limits = Limits(**{"min_frames": 1, "min_side": 1, **limits})
-    figures = figures_of(shot, square_of(shot))
+    figures = figures_of(shot, [square_of(shot)] * len(shot))
     broke = fault_of(figures, limits)
     return broke, None if broke is None else figures[broke]
+
+
+def test_each_shot_of_a_series_has_a_square_of_its_own():
+    """Of which it is looked into for other faces: here one beside the second shot's."""
+    far = FACE * 0.5 + (1000, 800, 0)
+    x, y = far[:, :2].max(0)
+    shot = [seen(), seen(1, far, others=(Box(x + 2, y - 40, 40, 40),), size=(1920, 1080))]
+    squares = [square_of([one]) for one in shot]
+    assert figures_of(shot, squares)["max_second_face"] == 1
+    assert figures_of(shot, squares)["min_side"] == squares[1].side < squares[0].side
+    assert figures_of(shot, [squares[0]] * 2)["max_second_face"] == 0
 
 
 def test_a_good_shot_has_no_fault():
@@ -149,7 +160,7 @@ def test_another_face_counts_where_the_square_shows_it():
 
 
 def test_stills_have_no_motion_and_no_length():
-    figures = figures_of([seen()], square_of([seen()]))
+    figures = figures_of([seen()], [square_of([seen()])])
     limits = Limits(min_frames=32, min_motion=0.1)
     assert fault_of(figures, limits) == "min_frames"
     assert fault_of(figures, limits, series=True) is None
