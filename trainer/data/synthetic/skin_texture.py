@@ -25,6 +25,7 @@ SHADE = (0.75, 1.00, 1.10)  # light that falls into a fold comes out warmer
 WARMTH = (0.00, 0.02, -0.09)  # of the undertone: yellower … redder
 LIP_COLOUR = (0.25, 0.12, 0.11)  # towards which lips of all tones lie
 LEAST = (0, 0, 0, 0.05, 0.1, 0)  # of the lines, at any age
+PALEST = 0.3  # amount of blood that other places may lack against flushed cheeks: pale skin would turn white
 FLESH = (0.42, 0.14, 0.12)  # the corner of the eye, the lids' margins
 
 
@@ -69,20 +70,39 @@ def _bare(skin: Skin, at: Maps) -> tuple[Tensor, Tensor]:
     blush, mottle, pores, circles = map(_of, (skin.blush, skin.mottle, skin.pores, skin.circles))
     blood = 0.75 * blush * _blushing(at) + mottle * (0.09 * coarse + 0.06 * middle)
     blood = blood + 0.35 * at.hollow + 0.10 * (at.part == EAR) + 0.15 * _bell(at.wing, 0.35)
-    blood = _of(fair) * (0.10 + blood + 0.5 * _bell(at.lid_lower, 0.12))
+    blood = _of(fair) * (blood + 0.5 * _bell(at.lid_lower, 0.12))
     melanin = 0.045 * mottle * (middle + coarse) + 0.025 * pores * fine
     melanin = melanin + circles * _of(0.12 + 0.03 * skin.tone) * _circles(at)
     melanin = melanin + _freckles(skin, at, middle, fine) + _moles(skin, side, middle)
     zone = _zone(at)
     shade = 0.05 * pores * (fine - 0.6).clamp(min=0) * zone + _hollows(at) + _lines(skin, at, coarse)
 
-    base = monk_reflectance(skin.tone).log() + skin.undertone[:, None] * _row(WARMTH, skin.tone)
+    base = monk_reflectance(skin.tone).log()
+    pigment = -base[:, 2:].clamp(min=-1)  # the palest have hardly any, of whatever colour
+    base = base + skin.undertone[:, None] * pigment * _row(WARMTH, skin.tone)
+    # The tone is that of the cheeks, with what is in them: blood and melanin are more there, or less.
+    blood = _beyond_cheeks(blood, at)
+    blood = torch.where(blood < 0, PALEST * (blood / PALEST).tanh(), blood)
+    melanin = _beyond_cheeks(melanin, at)
     absorbed = torch.stack((blood, melanin, shade), -1) @ base.new_tensor((BLOOD, MELANIN, SHADE))  # B×S×S×3
     colour = (base[..., None, None] - absorbed.movedim(-1, 1)).exp()
     colour = _over(colour, _row(FLESH, colour) * 0.6 + 0.4 * base.exp(), 0.8 * _corner(at))
     shine = 0.5 + (0.12 + 0.25 * zone) * _of(2 * skin.shine - 1) + 0.10 * zone - 0.05 * fine
     shine = shine + 0.25 * at.lip.clamp(0, 0.3) / 0.3 - 0.6 * _bell(at.nostril, 0.25)
     return colour, shine
+
+
+def _beyond_cheeks(amount: Tensor, at: Maps) -> Tensor:
+    """How much more there is than on the median texel of the cheeks: B×S×S → B×S×S."""
+    cheeks = amount[:, _cheeks(at)].sort(1).values
+    return amount - _of(cheeks[:, cheeks.shape[1] // 2])
+
+
+@cache  # as maps() is: a Maps is itself the key
+def _cheeks(at: Maps) -> Tensor:
+    """The middle of the cheeks, between the cheekbones and the corners of the mouth: bool, S×S."""
+    x, y, _ = at.place
+    return (at.part == FACE) & (((x + 4.37) / 0.55) ** 2 + ((y - 0.65) / 0.55) ** 2 < 1)
 
 
 def _lips(skin: Skin, at: Maps, colour: Tensor) -> Tensor:
