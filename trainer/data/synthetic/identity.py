@@ -1,7 +1,8 @@
 """Who a head is: the modes in which heads differ, and their drawing.
 
-Each mode is a field (fields.py) over the mean head, scaled so that a coefficient of 1 is about one standard
-deviation among adults; docs/data.md compares the outcome with published measurements.
+Each mode is a field (fields.py) over the mean head. Their sizes are such that all real faces at hand lie
+within what is drawn, as the landmark detector sees both, and that no length of the face spreads more than
+twice as widely as among adults; docs/data.md has the outcome beside the published measurements.
 """
 
 from collections.abc import Sequence
@@ -56,14 +57,15 @@ def modes() -> dict[str, tuple[Blob, ...]]:
     return {
         # the whole
         "size": (Blob((0, 0, 0), EVERYWHERE, stretch=(0.022, 0.022, 0.022)),),
-        "head_width": (Blob((0, -2, 0), (1e6, 11.0, 1e6), stretch=(0.032, 0, 0)),),
-        "head_height": (Blob((0, -2, 0), (1e6, 9.0, 1e6), stretch=(0, 0.032, 0)),),
+        "head_width": (Blob((0, -2, 0), (1e6, 11.0, 1e6), stretch=(0.038, 0, 0)),),
+        "head_height": (Blob((0, -2, 0), (1e6, 9.0, 1e6), stretch=(0, 0.04, 0)),),
+        "facial_index": (Blob((0, -2, 0), (1e6, 11.0, 1e6), stretch=(0.042, -0.05, 0)),),
         "head_depth": (Blob((0, -2, 0), (1e6, 11.0, 1e6), stretch=(0, 0, 0.03)),),
         # the skull
         "skull_width": (Blob((0, -8, 1), (1e6, 4.0, 1e6), stretch=(0.03, 0, 0)),),
         "skull_height": (Blob(crown, (9.0, 4.0, 9.0), push=(0, -0.55, 0)),),
         "skull_back": (Blob(occiput, (9.0, 8.0, 5.0), push=(0, 0, 0.6)),),
-        "forehead_height": (Blob((0, -8.6, -7.5), (6.0, 2.4, 4.0), push=(0, -0.4, 0)),),
+        "forehead_height": (Blob((0, -8.6, -7.5), (6.0, 2.4, 4.0), push=(0, -0.6, 0)),),
         "forehead_slope": (Blob((0, -8.2, -8.6), (6.0, 2.2, 3.5), push=(0, 0, 0.3)),),
         "forehead_width": both_sides(Blob((5.5, -6.8, -5.0), (2.2, 2.6, 3.0), push=(0.25, 0, 0))),
         "temples": both_sides(Blob((6.2, -4.2, -4.2), (1.5, 1.8, 2.0), push=(0.22, 0, 0))),
@@ -87,8 +89,11 @@ def modes() -> dict[str, tuple[Blob, ...]]:
         "inner_fold": both_sides(Blob(eye_inner, (0.45, 0.5, 1.2), push=(-0.07, 0.03, -0.1))),
         "eye_bags": both_sides(Blob((3.2, -1.9, -7.6), (1.3, 0.5, 1.5), push=(0, 0, -0.09))),
         # nose
-        "nose_length": (Blob((0, 0.6, -10.5), (1.9, 1.7, 3.5), push=(0, 0.24, 0)),),
-        "nose_width": both_sides(Blob(wing, (0.9, 0.9, 1.6), push=(0.13, 0, 0))),
+        "nose_length": (
+            Blob((0, 0.6, -10.5), (1.9, 1.7, 3.5), push=(0, 0.28, 0)),
+            Blob((0, 2.8, -8.5), (5.0, 2.4, 4.0), push=(0, 0.46, 0)),  # the lips make room for it
+        ),
+        "nose_width": both_sides(Blob(wing, (0.9, 0.9, 1.6), push=(0.25, 0, 0))),
         "bridge_width": both_sides(Blob((0.9, -2.4, -8.8), (0.8, 1.6, 1.5), push=(0.08, 0, 0))),
         "bridge_height": (Blob(bridge, (0.9, 1.4, 2.0), push=(0, 0, -0.16)),),
         "nose_hump": (Blob(dorsum, (0.8, 0.8, 2.0), push=(0, 0, -0.11)),),
@@ -97,23 +102,23 @@ def modes() -> dict[str, tuple[Blob, ...]]:
         "nose_tip_width": both_sides(Blob((0.6, 0.3, -11.6), (0.5, 0.7, 1.0), push=(0.07, 0, 0))),
         "nostril_flare": both_sides(Blob(wing, (0.7, 0.6, 1.2), push=(0.05, -0.09, 0))),
         # cheeks
-        "cheekbone_width": both_sides(Blob(zygoma, (1.9, 1.9, 3.0), push=(0.22, 0, 0))),
+        "cheekbone_width": both_sides(Blob(zygoma, (1.9, 1.9, 3.0), push=(0.45, 0, 0))),
         "cheekbone_forward": both_sides(Blob((4.0, 0.2, -7.0), (1.8, 1.5, 2.0), push=(0.05, 0, -0.2))),
         "cheek_fullness": both_sides(Blob(cheek, (1.9, 1.9, 2.6), push=(0.24, 0, -0.16))),
         "nasolabial": both_sides(Blob((2.6, 2.3, -8.6), (0.7, 1.1, 1.2), push=(0, 0, -0.09))),
         # mouth
         "philtrum": (
-            Blob(mouth, (3.0, 1.0, 3.0), push=(0, 0.13, 0)),
-            Blob(chin, (3.5, 1.6, 3.0), push=(0, 0.08, 0)),
+            Blob(mouth, (3.0, 1.0, 3.0), push=(0, 0.18, 0)),
+            Blob(chin, (3.5, 1.6, 3.0), push=(0, 0.12, 0)),
         ),
-        "mouth_width": both_sides(Blob(corner, (1.2, 1.0, 2.0), push=(0.17, 0, 0.02))),
+        "mouth_width": both_sides(Blob(corner, (1.2, 1.0, 2.0), push=(0.26, 0, 0.02))),
         "upper_lip": (Blob(_at(0), (1.9, 0.42, 1.5), push=(0, -0.08, -0.06)),),
         "lower_lip": (Blob(_at(17), (1.8, 0.5, 1.5), push=(0, 0.10, -0.06)),),
         "lips_forward": (Blob(mouth, (2.2, 1.1, 2.0), push=(0, 0, -0.16)),),
         "mouth_corners": both_sides(Blob(corner, (0.8, 0.6, 1.5), push=(0, -0.06, 0))),
         "cupids_bow": both_sides(Blob(_right(267), (0.4, 0.35, 1.0), push=(0, -0.05, 0))),
         # chin and jaw
-        "chin_length": (Blob((0, 8.2, -7.5), (4.5, 1.9, 4.0), push=(0, 0.32, 0)),),
+        "chin_length": (Blob((0, 8.2, -7.5), (4.5, 1.9, 4.0), push=(0, 0.55, 0)),),
         "chin_forward": (Blob(chin, (2.5, 1.7, 3.0), push=(0, 0, -0.3)),),
         "chin_width": both_sides(Blob((2.2, 7.4, -6.6), (1.6, 1.5, 2.5), push=(0.24, 0, 0))),
         "chin_cleft": (Blob((0, 7.3, -8.7), (0.35, 0.6, 1.0), push=(0, 0, 0.07)),),

@@ -102,7 +102,7 @@ def _beyond_cheeks(amount: Tensor, at: Maps) -> Tensor:
 def _cheeks(at: Maps) -> Tensor:
     """The middle of the cheeks, between the cheekbones and the corners of the mouth: bool, S×S."""
     x, y, _ = at.place
-    return (at.part == FACE) & (((x + 4.37) / 0.55) ** 2 + ((y - 0.65) / 0.55) ** 2 < 1)
+    return (at.part == FACE) & (torch.hypot(x + 4.37, y - 0.65) < 0.55)
 
 
 def _lips(skin: Skin, at: Maps, colour: Tensor) -> Tensor:
