@@ -76,10 +76,11 @@ def constant_shapes(points: Array, triangles: Indices) -> Array:
     fade = 1 - _ease((points[:, 2] + 3.8) / 4.0)  # skin behind the jaw stays
     lips = np.isin(known, rings)
     hung = _softened(low * fade * _ease((points[:, 1] + 3.0) / 4.0), triangles, lips)
-    made = {
-        name: jaw_moves(points, name) * hung[:, None]
-        for name in ("jawOpen", "jawForward", "jawLeft", "jawRight")
-    }
+    made = {name: jaw_moves(points, name) * hung[:, None] for name in ("jawOpen", "jawForward")}
+    # Sideways the two lips slide over the teeth together: they don't part, nor shear.
+    slid = _softened(_ease((points[:, 1] - LINE + 1.6) / 3.4) * fade, triangles, np.zeros_like(lips))
+    for name in ("jawLeft", "jawRight"):
+        made[name] = jaw_moves(points, name) * slid[:, None]
     made["jawOpen"] += displacement(
         points, [B((s * 4.2, 3.0, -6.5), (1.2, 2.0, 2.0), push=(-s * 0.35, 0.1, 0.1)) for s in (-1, 1)]
     )
@@ -254,6 +255,6 @@ def lid_closing(expression: Tensor) -> Tensor:
     ]
     blink, squint, wide = (expression[:, index] for index in sides)  # N×2, the picture's left eye first
     both = torch.stack(
-        (CLOSES * blink + 0.11 * squint - 0.2 * wide, (1 - CLOSES) * blink + 0.22 * squint - 0.06 * wide), 2
+        (CLOSES * blink + 0.11 * squint - 0.15 * wide, (1 - CLOSES) * blink + 0.22 * squint - 0.04 * wide), 2
     )
     return both / both.sum(2, keepdim=True).clamp_min(1.0)
