@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainer.data.synthetic.skin import Skin
+from trainer.data.synthetic.skin import Skin, monk_reflectance
 
 REACH = 100.0  # degrees from the pupil's axis at half a side of the rectangle
 IRIS = 29.0  # degrees: 11.7 mm across on a ball of 24 mm
-WHITE = (0.60, 0.57, 0.54)
-YELLOWED = (0.56, 0.47, 0.34)
+WHITE = (0.44, 0.42, 0.40)
+YELLOWED = (0.41, 0.34, 0.25)
+PIGMENTED = 0.45  # share of the white's light that the conjunctiva of the darkest people takes
 VEIN = (0.45, 0.09, 0.07)
 HAIRS = 34  # in a row of lashes
 
@@ -52,6 +53,7 @@ def paint_eyes(skin: Skin, atlas: Tensor) -> None:
     white = white + (far.new_tensor(YELLOWED)[:, None, None] - white) * (yellow * (0.4 + outwards))[
         :, None
     ].clamp(0, 1)
+    white = white * (1 - PIGMENTED * (skin.tone[:, None, None, None] - 1) / 9)
     red = far.new_tensor(VEIN)[:, None, None]
     white = white + (red - white) * (veins * 0.35 * vessels + 0.30 * outwards**1.5)[:, None]
 
@@ -66,7 +68,7 @@ def paint_eyes(skin: Skin, atlas: Tensor) -> None:
 def paint_lashes(skin: Skin, hair_colour: Tensor, atlas: Tensor) -> None:
     """Rectangle LASHES, in place: a row of hairs, roots at the bottom; alpha is how much they cover.
 
-    hair_colour: B×3, linear reflectance; lashes are darker.
+    hair_colour: B×3, linear reflectance; lashes are darker, and darker than the skin, whatever the hair is.
     """
     size = atlas.shape[-1]
     width, height = size // 4, size // 8
@@ -87,11 +89,12 @@ def paint_lashes(skin: Skin, hair_colour: Tensor, atlas: Tensor) -> None:
     cover = ((half[..., None] - far) / (2 * soft) + 0.5).clamp(0, 1)
     cover = cover * ((rise < 1) * there[..., None])[..., None]
     # Where they grow they stand so dense that lids end in a dark line; it is what tells a closed eye.
-    line = ((0.16 - v) / 0.08).clamp(0, 1)[None, :, None] * (0.5 + 0.5 * density[..., None])
+    line = ((0.60 - v) / 0.35).clamp(0, 1)[None, :, None] * (0.85 + 0.15 * density[..., None])
     alpha = torch.maximum(1 - (1 - cover).prod(1), line.expand(-1, -1, width))
     top, left = size * 3 // 4, size // 2
     rectangle = atlas[:, :, top : top + height, left : left + width]
-    rectangle[:, :3] = (0.25 * hair_colour)[..., None, None].clamp(0.003, 0.12)
+    colour = torch.minimum(0.25 * hair_colour, 0.2 * monk_reflectance(skin.tone)).clamp(0.003, 0.06)
+    rectangle[:, :3] = colour[..., None, None]
     rectangle[:, 3] = alpha
 
 

@@ -19,7 +19,7 @@ RADIUS = 1.2  # cm, of an eyeball: adults' are 24 mm across
 IRIS = np.radians(29.0)  # half the iris's angle as seen from the ball's centre: 11.7 mm across
 SEEN = np.radians(100.0)  # from the pupil to the edge of its texture
 BALL_RINGS, BALL_SPOKES = 14, 24
-LID = 0.10  # cm of skin between the ball and the lid's outside, least
+LID = 0.14  # cm of skin between the ball and the lid's outside, least
 
 # The lids from the outer corner to the inner one in the picture's left eye, from the inner one in the right.
 UPPER = ((33, 246, 161, 160, 159, 158, 157, 173, 133), (362, 398, 384, 385, 386, 387, 388, 466, 263))
@@ -29,6 +29,7 @@ EYE_CORNER, EYE_SIDE = (0.0, 0.75), 0.25  # of the atlas
 LASHES = (0.5, 0.75, 0.75, 0.875)
 # A place of the skin's texture for what lies between lid and ball: the inner corner's own.
 LID_EDGE = 0.10  # cm the lid is thick
+SOCKET_RINGS = 3  # the lids' margin, its inner edge, and the end of the wall
 
 
 class Following(NamedTuple):
@@ -68,12 +69,12 @@ def socket(right: bool, uv: tuple[tuple[float, float], ...]) -> Following:
     deep = middle + (edge - middle) * (0.96, 0.96, 0.0)
     points = np.concatenate([lids, edge, deep])
     count = len(ring)
-    rows = np.arange(3 * count).reshape(3, count)
+    rows = np.arange(SOCKET_RINGS * count).reshape(SOCKET_RINGS, count)
     triangles = np.concatenate([strip(rows[1], rows[0]), strip(rows[2], rows[1])])
     places = np.array([uv[index] for index in ring])
     inwards = places.mean(0) - places
     spots = np.concatenate([places, places + 0.10 * inwards, places + 0.2 * inwards])
-    return Following(Mesh(points, triangles, spots), np.tile(np.array(ring, np.int64), 3))
+    return Following(Mesh(points, triangles, spots), np.tile(np.array(ring, np.int64), SOCKET_RINGS))
 
 
 @cache

@@ -31,7 +31,7 @@ class Surface(IntEnum):
 
 # Strength of the highlight (reflectance at a right angle, roughly) and its exponent, of each kind.
 SHINE = {
-    Surface.SKIN: (0.035, 18.0),
+    Surface.SKIN: (0.028, 18.0),
     Surface.LIPS: (0.05, 40.0),
     Surface.EYE: (0.10, 500.0),
     Surface.TEETH: (0.06, 80.0),
@@ -81,8 +81,10 @@ def _surfaces(made: Template) -> Indices:
     surface = np.array([by_label[Label(label)] for label in made.labels])
     for name in ("upper_teeth", "lower_teeth"):
         surface[made.triangle_ranges[name]] = Surface.TEETH
-    for name in ("socket_left", "socket_right"):
-        surface[made.triangle_ranges[name]] = Surface.LIPS  # moist
+    for side in ("left", "right"):
+        surface[made.triangle_ranges[f"socket_{side}"]] = Surface.LIPS  # moist
+        # A row of lashes is no sheet of hair: it would mirror the light where a shut lid ends in a dark line.
+        surface[made.triangle_ranges[f"lashes_{side}"]] = Surface.CLOTH
     return surface
 
 

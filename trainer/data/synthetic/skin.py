@@ -187,7 +187,8 @@ def _iris(random: np.random.Generator, fair: float) -> Array:
     dark = np.array([0.62, 0.3, 0.05, 0.01, 0.01, 0.01])
     colours = np.array(IRISES)
     one = colours[random.choice(6, p=light * fair + dark * (1 - fair))] * random.uniform(0.7, 1.35)
-    inner = one + (colours[random.choice((1, 2))] - one) * random.beta(1.2, 2)
+    # Towards the pupil light irises are browner; in dark ones little shows.
+    inner = one + (colours[random.choice((1, 2))] - one) * random.beta(1.2, 2) * (0.25 + 0.75 * fair)
     return np.concatenate([one, inner])
 
 

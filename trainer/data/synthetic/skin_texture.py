@@ -86,9 +86,12 @@ def _bare(skin: Skin, at: Maps) -> tuple[Tensor, Tensor]:
     melanin = _beyond_cheeks(melanin, at)
     absorbed = torch.stack((blood, melanin, shade), -1) @ base.new_tensor((BLOOD, MELANIN, SHADE))  # B×S×S×3
     colour = (base[..., None, None] - absorbed.movedim(-1, 1)).exp()
-    colour = _over(colour, _row(FLESH, colour) * 0.6 + 0.4 * base.exp(), 0.8 * _corner(at))
+    # As brown as the skin: dark eyes have no bright line about them.
+    flesh = (0.3 * _row(FLESH, base).log() + 0.7 * base).exp()
+    colour = _over(colour, flesh, 0.8 * _corner(at))
     shine = 0.5 + (0.12 + 0.25 * zone) * _of(2 * skin.shine - 1) + 0.10 * zone - 0.05 * fine
     shine = shine + 0.25 * at.lip.clamp(0, 0.3) / 0.3 - 0.6 * _bell(at.nostril, 0.25)
+    shine = shine * (1 - 0.65 * _bell(torch.minimum(at.lid_upper, at.lid_lower), 0.8))  # lids have little oil
     return colour, shine
 
 
@@ -159,7 +162,7 @@ def _made_up(at: Maps) -> tuple[Tensor, ...]:
     face = (at.part == FACE) * (1 - _within_lips(at)) * torch.sigmoid((at.brow_up.abs() - 0.6) / 0.1)
     cheek = torch.exp(-(((x + 5.0) / 1.4) ** 2) - ((y + 0.6) / 1.1) ** 2) * (at.part == FACE)
     lid = (at.above_lid > 0) * _bell(at.lid_upper, 0.75) * _rise(at.along_lid, 0.0, 0.2)
-    edge = _bell(at.lid_upper, 0.10) + 0.35 * _bell(at.lid_lower, 0.07)
+    edge = _bell(at.lid_upper, 0.06) + 0.35 * _bell(at.lid_lower, 0.07)
     return face, cheek, lid, edge.clamp(0, 1)
 
 
@@ -199,7 +202,7 @@ def _hollows(at: Maps) -> Tensor:
     wing = 0.42 * _bell(at.wing, 0.14) + 0.12 * _bell(at.wing, 0.4)
     above = (at.above_lid > -0.1).float()
     lid = (0.75 * _bell(at.crease, 0.11) + 0.14 * _bell(at.crease, 0.35)) * above
-    margin = 2.6 * torch.exp(-((at.lid_upper / 0.17) ** 4)) * _rise(at.along_lid, -0.1, 0.25)
+    margin = 2.4 * _bell(at.lid_upper, 0.09) * _rise(at.along_lid, -0.1, 0.25)
     margin = margin + 0.7 * _bell(at.lid_lower, 0.08) * _rise(at.along_lid, 0.0, 0.5)
     corners = 0.5 * torch.exp(-(((x + 2.45) / 0.28) ** 2) - ((y - 3.78) / 0.16) ** 2) * (at.part == FACE)
     philtrum = 0.10 * torch.exp(-((x / 0.22) ** 2)) * _rise(y, 1.5, 1.9) * (1 - _rise(y, 2.9, 3.2))

@@ -246,15 +246,25 @@ def _turning(part: Part, refinement: Refinement) -> Array:
 
 
 def _lids(all_parts: Sequence[Part], refinement: Refinement, points: Array) -> tuple[Indices, Indices]:
-    """Vertices near an eye of which the skin and the sockets' outer edges consist."""
+    """Vertices near an eye that slide over its ball: the skin's, and those of what is fixed to the lids'
+    margins and would be hidden beneath them otherwise, the sockets' outer edges and the lashes."""
     vertices = refinement.of(points)
+    slides = np.concatenate([_sliding(part) for part in all_parts])
     found = []
-    mesh = all_parts[0].mesh
-    skin = len(mesh.points)
-    if all_parts[0].smooth:
-        skin = len(subdivide(mesh.triangles, skin)[1].parents)
     for index in (468, 473):
         middle = mean_landmarks()[index] + (0, 0, eyes.RADIUS)
         away = np.linalg.norm(vertices - middle, axis=1)
-        found.append(np.flatnonzero((away < 2.4) & (np.arange(len(vertices)) < skin)))
+        found.append(np.flatnonzero((away < 2.4) & slides))
     return found[0], found[1]
+
+
+def _sliding(part: Part) -> Indices:
+    """Which of a part's vertices may lie on an eyeball: V bool."""
+    count = len(part.mesh.points)
+    bound = np.full(count, part.name == "skin" or part.name.startswith("lashes"))
+    if part.name.startswith("socket"):
+        bound[: count // eyes.SOCKET_RINGS] = True
+    if not part.smooth:
+        return bound
+    share: Array = linear_middles(part.mesh.triangles, count).of(bound[:, None].astype(np.float64))
+    return np.asarray(share[:, 0] == 1)
