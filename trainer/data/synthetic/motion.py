@@ -16,10 +16,10 @@ from torch import Tensor
 from models.face_geometry import limiting
 from trainer.data.synthetic.anatomy import BLINKS, CLOSE, EXPRESSIONS, JAW, SIDES, WIDES, Array, anatomical
 from trainer.data.synthetic.gaze import REACH_DEG, blinks, look
-from trainer.data.synthetic.gestures import beats, emotions, grimaces, nods
+from trainer.data.synthetic.gestures import SHAPES, SHARES, beats, emotions, grimaces, nods
 from trainer.data.synthetic.processes import wander
 from trainer.data.synthetic.seeds import rng
-from trainer.data.synthetic.speech import speech
+from trainer.data.synthetic.speech import CONSONANTS, VOWELS, speech
 
 LIMITS_DEG = (45.0, 30.0, 30.0)  # of the head: yaw, pitch, roll, either way
 SHIFT = 0.15  # of the head's centre, either way, in picture widths
@@ -31,6 +31,13 @@ FOVS_DEG = (12.0, 60.0)  # from a long lens to a webcam near the face
 LID_DOWN, LID_UP = 0.02, 0.012
 LID_MOST = 0.55
 TWO_LIDS = 0.04  # standard deviation of how much further one eye closes
+# Of stills: every emotion and every sound as often as clips show it, the two alike often.
+FACES = np.stack([*SHAPES, *(viseme.shape for viseme in (*CONSONANTS, *VOWELS))])
+FACES_UP_TO = np.cumsum(
+    [*(SHARES / SHARES.sum() / 2), *(viseme.share / 4 for viseme in (*CONSONANTS, *VOWELS))]
+)
+MAKES_FACES = 0.7  # share of the stills with one of them
+WILDEST = 0.5  # share of the expressions that the wildest still has besides
 
 
 class Motion(NamedTuple):
@@ -170,16 +177,22 @@ def _lids(expression: Array, closed: Array, pitch: Array, lids: np.random.Genera
 
 
 def _stills(seed: int, index: int, frames: int) -> Motion:
-    """Each frame: some expressions of any strength, mostly alike on both sides, any pose, gaze and place."""
+    """Each frame: an emotion, a sound or neither, and some expressions more of any strength, mostly alike on
+    both sides; any pose, gaze and place."""
     count = len(EXPRESSIONS)
-    drawn = rng(seed, "motion.stills.expression", index).random((frames, 3 * count + 3))
+    drawn = rng(seed, "motion.stills.expression", index).random((frames, 3 * count + 6))
     strength, chance, own, whole = np.split(drawn, (count, 2 * count, 3 * count), axis=1)
     for left, right in SIDES:
         alike = own[:, left] < 0.7
         for table in (strength, chance):
             table[alike, right] = table[alike, left]
         strength[alike, right] = (strength[alike, right] + 0.1 * (own[alike, right] - 0.5)).clip(0, 1)
-    expression = strength * (chance < 0.5 * whole[:, :1])  # from faces at rest to wild ones
+    # From faces at rest to wild ones. Few are wild: expressions drawn each for itself soon are a face that
+    # nobody can make.
+    expression = strength * (chance < WILDEST * whole[:, :1] ** 2)
+    made = FACES[np.searchsorted(FACES_UP_TO, whole[:, 3], side="right").clip(max=len(FACES) - 1)]
+    vigour = 0.4 + 0.8 * whole[:, 4:5]
+    expression = np.maximum(expression, made * vigour * (whole[:, 5:6] < MAKES_FACES))
     shut = whole[:, 1] < 0.1
     expression[np.ix_(shut, BLINKS)] = 1
     # A mouth that closes over an open jaw needs both: otherwise chance would hardly ever show it.
@@ -190,9 +203,11 @@ def _stills(seed: int, index: int, frames: int) -> Motion:
     pose = rng(seed, "motion.stills.pose", index).random((frames, 10))
     near = 1 - 0.65 * (pose[:, :1] < 0.4)  # many faces are nearly frontal
     shift, scale = SHIFT * (2 * pose[:, 6:8] - 1), SCALES[0] * (SCALES[1] / SCALES[0]) ** pose[:, 8]
+    eyes = (2 * pose[:, 4:6] - 1) * REACH_DEG
+    expression = _lids(expression, np.zeros(frames), eyes[:, 1], rng(seed, "motion.stills.lids", index))
     return Motion(
         _tensor(anatomical(expression)),
-        _tensor((2 * pose[:, 4:6] - 1) * REACH_DEG),
+        _tensor(eyes),
         _tensor((2 * pose[:, 1:4] - 1) * LIMITS_DEG * near),
         _tensor(shift),
         _tensor(scale),
