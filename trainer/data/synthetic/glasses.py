@@ -249,7 +249,7 @@ def paint_glasses(glasses: Glasses, atlas: Tensor) -> None:
     cover = column(glasses.dark) * (1 - 0.25 * lens)
     total = (cover + bright * (1 - cover)).clamp(0, 1)
     tint = glasses.tint[..., None, None]
-    glass = (tint * cover[:, None] + 0.85 * (bright * (1 - cover))[:, None]) / total[:, None].clamp(min=1e-4)
+    glass = (tint * cover[:, None] + 0.45 * (bright * (1 - cover))[:, None]) / total[:, None].clamp(min=1e-4)
     above = (v < (FRAME + 1 - LENS) / 2).expand(height, width)
     target[:, :3] = torch.where(above, frame.clamp(0, 0.95), glass.clamp(0, 0.95))
     target[:, 3] = torch.where(above, torch.ones_like(total), total)
