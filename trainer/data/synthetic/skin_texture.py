@@ -202,7 +202,7 @@ def _hollows(at: Maps) -> Tensor:
     wing = 0.42 * _bell(at.wing, 0.14) + 0.12 * _bell(at.wing, 0.4)
     above = (at.above_lid > -0.1).float()
     lid = (0.75 * _bell(at.crease, 0.11) + 0.14 * _bell(at.crease, 0.35)) * above
-    margin = 2.4 * _bell(at.lid_upper, 0.09) * _rise(at.along_lid, -0.1, 0.25)
+    margin = 3.0 * _bell(at.lid_upper, 0.12) * _rise(at.along_lid, -0.1, 0.25)
     margin = margin + 0.7 * _bell(at.lid_lower, 0.08) * _rise(at.along_lid, 0.0, 0.5)
     corners = 0.5 * torch.exp(-(((x + 2.45) / 0.28) ** 2) - ((y - 3.78) / 0.16) ** 2) * (at.part == FACE)
     philtrum = 0.10 * torch.exp(-((x / 0.22) ** 2)) * _rise(y, 1.5, 1.9) * (1 - _rise(y, 2.9, 3.2))
