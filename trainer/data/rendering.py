@@ -23,6 +23,7 @@ from trainer.data.rendered import (
     identity_name,
     renderer,
 )
+from trainer.data.synthetic.memory import hold_memory
 from trainer.data.synthetic.motion import check_style
 from trainer.data.workers import Rank, cores, work_off
 
@@ -156,6 +157,7 @@ def _render_share(share: Share) -> Iterator[int]:
     import cv2
 
     torch.set_num_threads(share.threads)
+    hold_memory()
     cv2.setNumThreads(1)  # as many clips are written at once as there are threads
     asked, render, device = share.asked, share.render or renderer(), torch.device(share.device)
     writer = asked.writer()

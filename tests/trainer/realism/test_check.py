@@ -10,7 +10,7 @@ from tests.material import shared_folder
 from trainer.data.realism.check import PARTS, CheckSettings, check
 from trainer.data.realism.renders import Order, draw, orders_of, portrait, turned
 from trainer.data.realism.sheet import EXPRESSIONS, POSES, SheetSettings, draw_sheet, laid_out, moves
-from trainer.data.realism.speed import pictures_a_second
+from trainer.data.realism.speed import Clip, pictures_a_second
 from trainer.data.synthetic.anatomy import AT
 from trainer.prepare import main
 
@@ -102,10 +102,9 @@ def test_orders_differ_in_scene_and_motion() -> None:
 
 
 def test_speed_is_pictures_over_the_time_they_took() -> None:
-    """The first order only warms up."""
+    """The first clip only warms up."""
     times = iter([0.0, 9.0, 10.0, 12.0])
-    orders = [Order(0, (0,), (0,), (0,), turned, 32)] * 3
-    assert pictures_a_second(orders, 0, lambda: next(times)) == 1.5
+    assert pictures_a_second([Clip(0, 0, 1, ())] * 3, 0, lambda: next(times)) == 1.5
 
 
 @pytest.mark.slow

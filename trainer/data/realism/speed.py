@@ -1,18 +1,34 @@
-"""How many pictures a second two cores draw."""
+"""How many pictures a second two cores draw, as `python -m trainer.prepare synthetic` does it."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
+from typing import NamedTuple
 
+import torch
+
+from trainer.data.pictures import MAPS, MapName
 from trainer.data.realism.readings import Findings, Reading
-from trainer.data.realism.renders import Order, crew, draw
-from trainer.data.synthetic.motion import Motion, draw_motion
-from trainer.data.synthetic.renderer import MAPS
+from trainer.data.realism.renders import crew
+from trainer.data.synthetic.clip import render_clip
 
 PART = "speed"
 SIZE = 128
-FRAMES = 64  # of each clip
 LEAST = 60.0  # pictures a second
+
+
+class Clip(NamedTuple):
+    """What one worker renders at a time: frames of one person, motion blur and all of a camera's faults
+    included."""
+
+    seed: int
+    person: int
+    frames: int
+    maps: tuple[MapName, ...]
+
+    def render(self) -> None:
+        with torch.inference_mode():
+            render_clip(self.seed, self.person, 0, self.frames, SIZE, torch.device("cpu"), None, self.maps)
 
 
 def measure(
@@ -20,10 +36,12 @@ def measure(
 ) -> Findings:
     """Of `clips` clips, textures included; each worker has drawn one before."""
     readings = []
-    for words, maps, least in (("picture, landmarks, labels", (), LEAST), ("and all maps", MAPS, None)):
-        rate = pictures_a_second(
-            [_clip(clip, frames, seed, tuple(maps)) for clip in range(clips)], workers, clock
-        )
+    for words, maps, least in (
+        ("picture, landmarks, labels", (), LEAST),
+        ("and all maps", tuple(MAPS), None),
+    ):
+        asked = [Clip(seed, person, frames, maps) for person in range(clips)]
+        rate = pictures_a_second(asked, workers, clock)
         name = f"{words}, {SIZE}², {workers} processes of one thread"
         readings.append(Reading(PART, name, rate, "pictures/s", least=least))
     return Findings(
@@ -31,24 +49,15 @@ def measure(
     )
 
 
-def pictures_a_second(orders: list[Order], workers: int, clock: Callable[[], float]) -> float:
+def pictures_a_second(clips: list[Clip], workers: int, clock: Callable[[], float]) -> float:
     """Of processes that are there and warm; workers 0: of this one."""
     with crew(workers) if workers else nullcontext() as pool:
-        for part in (orders[:1] * max(workers, 1), orders):
+        for part in (clips[:1] * max(workers, 1), clips):
             began = clock()
             if pool:
-                pool.map(draw, part, chunksize=1)
+                pool.map(Clip.render, part, chunksize=1)
             else:
-                list(map(draw, part))
+                for clip in part:
+                    clip.render()
             taken = clock() - began
-    return sum(len(order.people) for order in orders) / taken
-
-
-def _clip(number: int, frames: int, seed: int, maps: tuple[str, ...]) -> Order:
-    same = (number,) * frames
-    return Order(seed, same, same, same, clip_motion, SIZE, maps)
-
-
-def clip_motion(seed: int, numbers: Sequence[int]) -> Motion:
-    """One clip, of as many frames as there are numbers, all the same."""
-    return draw_motion(seed, numbers[:1], len(numbers))
+    return sum(clip.frames for clip in clips) / taken
