@@ -1,7 +1,10 @@
 import numpy as np
 import pytest
+import torch
 
-from trainer.data.realism.tones import MONK, cheek_colours, lab, level_shares, linear, measure
+from trainer.data.realism.tones import MONK, cheek_colours, chest_colours, lab, level_shares, linear, measure
+from trainer.data.synthetic.people import draw_identity, make_people
+from trainer.data.synthetic.skin import monk_reflectance
 
 
 def test_lab_of_known_colours() -> None:
@@ -21,6 +24,14 @@ def test_cheeks_are_looked_at_and_freckles_are_not() -> None:
     atlas[..., :3] = 0.3, 0.2, 0.1
     atlas[:, ::5, ::5, :3] = 0
     assert cheek_colours(atlas)[0] == pytest.approx([0.3, 0.2, 0.1])
+
+
+def test_the_chest_has_the_tone_that_was_drawn() -> None:
+    identity = draw_identity(0, range(12))
+    with torch.inference_mode():
+        found = lab(chest_colours(make_people(identity, 64).atlas.numpy()))
+    drawn = lab(monk_reflectance(identity.skin.tone).double().numpy())
+    assert np.linalg.norm(found - drawn, axis=1).mean() < 2
 
 
 def test_rendered_people_have_all_tones_from_light_to_dark() -> None:

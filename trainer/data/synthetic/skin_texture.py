@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from trainer.data.synthetic.eye_texture import paint_eyes, paint_lashes
 from trainer.data.synthetic.facial_hair import paint_beard, paint_brows
-from trainer.data.synthetic.head import HEAD_SIDE
+from trainer.data.synthetic.head import HEAD_SIDE, NECK_BASE, NECK_TOP
 from trainer.data.synthetic.mouth_texture import paint_mouth
 from trainer.data.synthetic.skin import GRAIN, Skin, monk_reflectance
 from trainer.data.synthetic.skin_maps import EAR, FACE, Maps, maps
@@ -25,7 +25,7 @@ SHADE = (0.75, 1.00, 1.10)  # light that falls into a fold comes out warmer
 WARMTH = (0.00, 0.02, -0.09)  # of the undertone: yellower … redder
 LIP_COLOUR = (0.25, 0.12, 0.11)  # towards which lips of all tones lie
 LEAST = (0, 0, 0, 0.05, 0.1, 0)  # of the lines, at any age
-PALEST = 0.3  # amount of blood that other places may lack against flushed cheeks: pale skin would turn white
+FLUSH = 0.12  # amount of blood that the head has in all places beyond the chest, whose colour is the tone's
 FLESH = (0.42, 0.14, 0.12)  # the corner of the eye, the lids' margins
 
 
@@ -70,7 +70,8 @@ def _bare(skin: Skin, at: Maps) -> tuple[Tensor, Tensor]:
     blush, mottle, pores, circles = map(_of, (skin.blush, skin.mottle, skin.pores, skin.circles))
     blood = 0.75 * blush * _blushing(at) + mottle * (0.09 * coarse + 0.06 * middle)
     blood = blood + 0.35 * at.hollow + 0.10 * (at.part == EAR) + 0.15 * _bell(at.wing, 0.35)
-    blood = _of(fair) * (blood + 0.5 * _bell(at.lid_lower, 0.12))
+    head = ((NECK_BASE - at.place[1]) / (NECK_BASE - NECK_TOP)).clamp(0, 1)
+    blood = _of(fair) * (FLUSH * head + blood + 0.5 * _bell(at.lid_lower, 0.12))
     melanin = 0.045 * mottle * (middle + coarse) + 0.025 * pores * fine
     melanin = melanin + circles * _of(0.12 + 0.03 * skin.tone) * _circles(at)
     melanin = melanin + _freckles(skin, at, middle, fine) + _moles(skin, side, middle)
@@ -80,10 +81,6 @@ def _bare(skin: Skin, at: Maps) -> tuple[Tensor, Tensor]:
     base = monk_reflectance(skin.tone).log()
     pigment = -base[:, 2:].clamp(min=-1)  # the palest have hardly any, of whatever colour
     base = base + skin.undertone[:, None] * pigment * _row(WARMTH, skin.tone)
-    # The tone is that of the cheeks, with what is in them: blood and melanin are more there, or less.
-    blood = _beyond_cheeks(blood, at)
-    blood = torch.where(blood < 0, PALEST * (blood / PALEST).tanh(), blood)
-    melanin = _beyond_cheeks(melanin, at)
     absorbed = torch.stack((blood, melanin, shade), -1) @ base.new_tensor((BLOOD, MELANIN, SHADE))  # B×S×S×3
     colour = (base[..., None, None] - absorbed.movedim(-1, 1)).exp()
     # As brown as the skin: dark eyes have no bright line about them.
@@ -93,19 +90,6 @@ def _bare(skin: Skin, at: Maps) -> tuple[Tensor, Tensor]:
     shine = shine + 0.25 * at.lip.clamp(0, 0.3) / 0.3 - 0.6 * _bell(at.nostril, 0.25)
     shine = shine * (1 - 0.65 * _bell(torch.minimum(at.lid_upper, at.lid_lower), 0.8))  # lids have little oil
     return colour, shine
-
-
-def _beyond_cheeks(amount: Tensor, at: Maps) -> Tensor:
-    """How much more there is than on the median texel of the cheeks: B×S×S → B×S×S."""
-    cheeks = amount[:, _cheeks(at)].sort(1).values
-    return amount - _of(cheeks[:, cheeks.shape[1] // 2])
-
-
-@cache  # as maps() is: a Maps is itself the key
-def _cheeks(at: Maps) -> Tensor:
-    """The middle of the cheeks, between the cheekbones and the corners of the mouth: bool, S×S."""
-    x, y, _ = at.place
-    return (at.part == FACE) & (torch.hypot(x + 4.37, y - 0.65) < 0.55)
 
 
 def _lips(skin: Skin, at: Maps, colour: Tensor) -> Tensor:
