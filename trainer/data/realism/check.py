@@ -35,7 +35,7 @@ class Effort(NamedTuple):
     batches: int  # that a loop waits for
 
 
-FULL = Effort(1000, 1000, 2500, 1000, 2500, 1000, 200, 32, 64, 20)
+FULL = Effort(1000, 1000, 2500, 1000, 3000, 1000, 200, 32, 64, 20)
 QUICK = Effort(8, 2, 2, 4, 2, 10, 2, 2, 2, 2)
 
 
