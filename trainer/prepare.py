@@ -1,6 +1,7 @@
 """Data sets of talking heads:
 
     python -m trainer.prepare synthetic --identities 1000 --frames 64 --size 256 --output data/rendered
+    python -m trainer.prepare synthetic --motions data/videos --output data/replayed
     torchrun --nproc-per-node 8 -m trainer.prepare synthetic --device cuda --output data/rendered
     python -m trainer.prepare videos data/VFHQ --output data/vfhq
     python -m trainer.prepare stills data/portraits --motions data/videos --output data/moved
@@ -27,10 +28,17 @@ Command = Callable[[Sequence[str], str], None]  # takes its arguments and what i
 
 def synthetic(arguments: Sequence[str], program: str) -> None:
     """Render clips of people who don't exist."""
+    from models.native_messages import native_messages_muted
     from trainer.data.progress import shown
     from trainer.data.rendering import Rendering, index_rendered, render_clips
+    from trainer.data.workers import Rank
 
     asked = parse(Rendering, arguments, program, synthetic.__doc__)
+    with native_messages_muted():
+        replayed = asked.replayed
+    if replayed is not None and Rank.here().rank == 0:
+        for remark in replayed.remarks:
+            tell(remark, program)
     if asked.index_only:
         print(f"{asked.output}: {len(index_rendered(asked).clips)} clips of {asked.clips}.")
         return

@@ -37,6 +37,7 @@ Split = Literal["train", "test"]
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 INDEX, SETTINGS, CLIPS, CLIP, TRUTH = "index.json", "settings.json", "clips", "clip.json", "truth.npz"
+MOTIONS = "motions"  # folder of recorded motions, which may be there before anything else
 
 
 @dataclass(frozen=True)
@@ -98,10 +99,8 @@ class ClipWriter:
         self.picture = picture
         self.head = as_json({"format": FORMAT, "kind": kind, "picture": picture, "settings": dict(settings)})
         path = folder / SETTINGS
+        check_free(folder)
         if not path.exists():
-            other = folder.exists() and (not folder.is_dir() or any(_visible(folder)))
-            if other and not path.exists():  # else somebody else has just begun it
-                raise ValueError(f"{folder} holds something else; expected a new or an empty folder")
             folder.mkdir(parents=True, exist_ok=True)
             write_json(path, self.head)
         self._agree(path)
@@ -187,6 +186,15 @@ class ClipWriter:
                     f"{self.folder} was begun with {name} {theirs.get(name)}, not {ours.get(name)}: "
                     "name another folder, or delete this one"
                 )
+
+
+def check_free(folder: Path) -> None:
+    """Raises ValueError where a folder is neither new nor empty, nor a data set that was begun."""
+    other = folder.exists() and (
+        not folder.is_dir() or any(path.name != MOTIONS for path in _visible(folder))
+    )
+    if other and not (folder / SETTINGS).exists():  # asked last: somebody else may have just begun it
+        raise ValueError(f"{folder} holds something else; expected a new or an empty folder")
 
 
 def make_index(folder: Path) -> Index:

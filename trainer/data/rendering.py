@@ -4,13 +4,14 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 
-from trainer.data.clips import INDEX, ClipWriter, Index, make_index, read_index
+from trainer.data.clips import INDEX, MOTIONS, ClipWriter, Index, check_free, make_index, read_index
 from trainer.data.pictures import Format, MapName
 from trainer.data.progress import Progress
 from trainer.data.rendered import (
@@ -23,8 +24,10 @@ from trainer.data.rendered import (
     identity_name,
     renderer,
 )
+from trainer.data.replayed import ReplayedClips
 from trainer.data.synthetic.memory import hold_memory
 from trainer.data.synthetic.motion import check_style
+from trainer.data.tracks import FilmedTracks
 from trainer.data.workers import Rank, cores, work_off
 
 Device = Literal["cpu", "cuda"]
@@ -50,6 +53,9 @@ class Rendering:
     """Another number, other people."""
     style: str | None = None
     """Of the motion, for all clips; by default each draws its own."""
+    motions: Path | None = None
+    """Videos of faces, whose motion the people take on: a folder, or another known data set. By default it is
+    drawn."""
     maps: tuple[MapName, ...] = ()
     """What is kept beside pictures, landmarks and masks: flow, depth, normals."""
     picture: Format = "jpg"
@@ -71,6 +77,8 @@ class Rendering:
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} {getattr(self, name)}: expected at least 0")
         check_style(self.style)  # now: the folder would be begun with it
+        if self.style is not None and self.motions is not None:
+            raise ValueError(f"style {self.style} with motions: these have their own; leave one of both out")
 
     @property
     def clips(self) -> int:
@@ -81,12 +89,26 @@ class Rendering:
         """Are all clips there, and in the index?"""
         return (self.output / INDEX).exists() and len(read_index(self.output).clips) == self.clips
 
+    @cached_property
+    def replayed(self) -> ReplayedClips | None:
+        """What renders along `motions`, tracked when this is first asked for; None without them. Raises
+        ValueError, in one line, where they are of no use, and for an output folder that holds something
+        else."""
+        if self.motions is None:
+            return None
+        check_free(self.output)
+        here = Rank.here()
+        return ReplayedClips(
+            FilmedTracks(self.motions, self.output / MOTIONS, here.rank, here.world), self.frames
+        )
+
     @property
     def content(self) -> dict[str, Any]:
         """What the clips depend on: a folder can't be gone on with under other settings, nor by another
         renderer."""
         names = ("identities", "clips_per_identity", "frames", "size", "seed", "style", "maps")
-        return {"renderer": RENDERER} | {name: getattr(self, name) for name in names}
+        told = {"renderer": RENDERER} | {name: getattr(self, name) for name in names}
+        return told if self.replayed is None else told | self.replayed.content
 
     def clip_id(self, number: int) -> str:
         return clip_name(self.seed, *divmod(number, self.clips_per_identity))
@@ -159,7 +181,8 @@ def _render_share(share: Share) -> Iterator[int]:
     torch.set_num_threads(share.threads)
     hold_memory()
     cv2.setNumThreads(1)  # as many clips are written at once as there are threads
-    asked, render, device = share.asked, share.render or renderer(), torch.device(share.device)
+    asked, device = share.asked, torch.device(share.device)
+    render = share.render or asked.replayed or renderer()
     writer = asked.writer()
     pending: deque[tuple[int, Future[None]]] = deque()
     with torch.no_grad(), ThreadPoolExecutor(share.writers) as pool:

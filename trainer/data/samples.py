@@ -151,6 +151,7 @@ MIRRORED: dict[str, Callable[[Tensor], Tensor]] = {
     "shift": _signed(-1, 1),
     "camera_points": _mirrored_points,
     **dict.fromkeys(("scale", "fov", "skin_tone", "age", "hair_style", "hair_colour", "glasses"), _same),
+    **dict.fromkeys(("motion", "motion_frame"), _same),
 }
 """Parameter of a rendered clip → what it is in a mirror. A person's `shape` is not among them: it has modes
 that change one side only."""

@@ -1,6 +1,6 @@
 """Recorded motions: landmarks of people who were filmed, without the pictures."""
 
-import os
+import secrets
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -25,6 +25,18 @@ class Track(NamedTuple):
     fps: float
     name: str
 
+    def at(self, fps: float) -> npt.NDArray[np.float32]:
+        """The landmarks at another pace, between frames in a straight line."""
+        if fps == self.fps:
+            return self.points
+        last = len(self.points) - 1
+        times = np.arange(int(last * fps / self.fps + 1e-6) + 1) * (self.fps / fps)  # in frames
+        before = np.minimum(times.astype(np.int64), last)
+        share = (times - before).astype(np.float32)[:, None, None]
+        after = np.minimum(before + 1, last)
+        between: npt.NDArray[np.float32] = self.points[before] * (1 - share) + self.points[after] * share
+        return between
+
 
 class Tracks(Protocol):
     """Where motions come from."""
@@ -38,11 +50,12 @@ class Tracks(Protocol):
 class FilmedTracks:
     """The motions of a folder of videos, or of another known layout: tracked once, and kept in `cache`.
 
-    A motion is a shot that is long enough and shows one face, whole.
+    A motion is a shot that is long enough and shows one face, whole. Several processes may track into one
+    cache: each of `world` begins with another part of the folder, and leaves out what others have done.
     """
 
-    def __init__(self, folder: Path, cache: Path) -> None:
-        self._folder, self._cache = folder, cache
+    def __init__(self, folder: Path, cache: Path, rank: int = 0, world: int = 1) -> None:
+        self._folder, self._cache, self._begin = folder, cache, rank / world
         self.remarks: list[str] = []  # what was left out, after `tracks`
 
     def tracks(self) -> list[Track]:
@@ -50,20 +63,24 @@ class FilmedTracks:
         self._cache.mkdir(parents=True, exist_ok=True)
         self.remarks = []
         tracks: list[Track] = []
-        for clip in find_clips(self._folder).clips:
-            if clip.series:
-                continue
-            # Another file of that name is another motion.
-            stamp = clip.path.stat().st_mtime_ns if clip.path.exists() else 0
-            path = self._cache / f"{clip.id}-{stamp}.npz"
-            if not path.exists():
-                _keep(path, *_shots(clip))
+        clips = [clip for clip in find_clips(self._folder).clips if not clip.series]
+        places = [self._place(clip) for clip in clips]
+        first = int(self._begin * len(clips))
+        for number in (*range(first, len(clips)), *range(first)):
+            if not places[number].exists():
+                _keep(places[number], *_shots(clips[number]))
+        for clip, path in zip(clips, places, strict=True):
             found, lost = _kept(path, clip.id)
             tracks += found
             self.remarks += [f"motion of {clip.path} left out: {reason}" for reason in lost]
         if not tracks:
             raise ValueError(f"no motion in {self._folder}: expected videos of one person's face")
         return tracks
+
+    def _place(self, clip: Clip) -> Path:
+        """Another file of that name is another motion."""
+        stamp = clip.path.stat().st_mtime_ns if clip.path.exists() else 0
+        return self._cache / f"{clip.id}-{stamp}.npz"
 
 
 def _shots(clip: Clip) -> tuple[list[npt.NDArray[np.float32]], float, list[str]]:
@@ -86,13 +103,16 @@ def _shots(clip: Clip) -> tuple[list[npt.NDArray[np.float32]], float, list[str]]
 
 
 def _keep(path: Path, shots: list[npt.NDArray[np.float32]], fps: float, lost: list[str]) -> None:
-    part = path.with_suffix(f".{os.getpid()}.part")
+    part = path.with_suffix(f".{secrets.token_hex(4)}.part")
     lengths = np.array([len(shot) for shot in shots], np.int64)
     points = np.concatenate([np.zeros((0, LANDMARKS, 3), np.float32), *shots])
     with part.open("wb") as file:
         np.savez(file, points=points, lengths=lengths, fps=fps, lost=np.array(lost, np.str_))
     flush(part)
-    part.replace(path)
+    if path.exists():  # somebody else was faster, and may have read it already
+        part.unlink()
+    else:
+        part.replace(path)
 
 
 def _kept(path: Path, name: str) -> tuple[list[Track], list[str]]:

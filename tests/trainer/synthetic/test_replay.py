@@ -1,7 +1,6 @@
 """Motion of real clips: recovered from landmarks that were made of it, and from real ones."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,13 +9,13 @@ from scipy.optimize import lsq_linear
 from torch import Tensor
 
 from models.face_geometry import LIP_CORNERS
-from tests.material import GRID_CLIP, TRACKS, track
+from models.face_tracker import FaceTracker
+from tests.material import GRID_CLIP, TRACKS, frames, track
 from tests.trainer.synthetic.made_basis import made_basis
 from trainer.data.synthetic.anatomy import AT, BLINKS, Array
 from trainer.data.synthetic.bounded import bounded_ridge
 from trainer.data.synthetic.motion import Motion, draw_motion, rotation_matrix
-from trainer.data.synthetic.recording import replay_clip, track_clip
-from trainer.data.synthetic.replay import FACE_ENDS, LIDS, LIPS, Replay, replay
+from trainer.data.synthetic.replay import FACE_ENDS, LIDS, LIPS, Basis, Replay, mean_basis, replay
 from trainer.data.synthetic.seeds import rng
 
 SQUARE = (320.0, 240.0, 400.0)  # of the picture, pixels
@@ -145,7 +144,7 @@ def test_what_is_no_track_is_refused() -> None:
 @pytest.mark.parametrize("name", [name for name in TRACKS if name.startswith("grid")])
 def test_real_mouths_open_as_they_did(name: str) -> None:
     real = track(name)
-    found = replay(real.points, real.fps, made_basis())
+    found = replay(real.points, real.fps, mean_basis())
     assert alike(column(found, "jawOpen"), gap_ratio(real.points, LIPS)) > 0.9
     assert found.motion.rotation.abs().max() < 20  # people who look at the camera
     assert found.motion.gaze.abs().max() < 22
@@ -159,7 +158,7 @@ def test_drawn_talkers_are_as_lively_as_real_ones() -> None:
         return torch.cat([one.diff(dim=0) * 25 for one in moving]).std(0)  # yaw, pitch, roll, jaw
 
     readers = [track(name) for name in TRACKS if name.startswith("grid")]
-    real = speeds([replay(one.points, one.fps, made_basis()).motion for one in readers])
+    real = speeds([replay(one.points, one.fps, mean_basis()).motion for one in readers])
     drawn = speeds([draw_motion(0, [index], 75, style="talking") for index in range(20)])
     assert len(readers) == 4
     assert ((drawn / real).log().abs() < math.log(2)).all()
@@ -167,16 +166,16 @@ def test_drawn_talkers_are_as_lively_as_real_ones() -> None:
 
 @pytest.fixture(scope="module")
 def spoken() -> tuple[Array, Replay]:
-    points, fps = track_clip(GRID_CLIP)
-    assert fps == 25
-    return points, replay(points, fps, made_basis())
+    with FaceTracker() as faces:
+        points = np.array([faces.track(picture) for picture in frames(GRID_CLIP)])
+    return points, replay(points, 25, mean_basis())
 
 
 def test_a_real_clip_speaks_and_blinks_when_it_did(spoken: tuple[Array, Replay]) -> None:
     points, found = spoken
     assert found.valid.all()
     assert len(points) == len(found.valid) == 75
-    assert alike(column(found, "jawOpen"), gap_ratio(points, LIPS)) > 0.95
+    assert alike(column(found, "jawOpen"), gap_ratio(points, LIPS)) > 0.85  # lips part without the jaw too
     for side, pairs in zip(("Left", "Right"), LIDS, strict=True):
         aperture, blink = gap_ratio(points, pairs), column(found, f"eyeBlink{side}")
         dip = int(aperture.argmin())
@@ -189,7 +188,7 @@ def test_a_real_clip_speaks_and_blinks_when_it_did(spoken: tuple[Array, Replay])
 def test_the_openings_are_matched_exactly(spoken: tuple[Array, Replay]) -> None:
     """The basis, moved as replayed, has the clip's lids and lips, by their ratios."""
     points, found = spoken
-    basis = made_basis()
+    basis = Basis(*(part.double() for part in mean_basis()))
     shown = basis.neutral + torch.einsum("fk,kpc->fpc", found.motion.expression.double(), basis.shapes)
     for pairs in LIDS:
         height = (shown[:, [b for _, b in pairs], 1] - shown[:, [a for a, _ in pairs], 1]).mean(1).numpy()
@@ -199,21 +198,6 @@ def test_the_openings_are_matched_exactly(spoken: tuple[Array, Replay]) -> None:
     lips = (shown[:, [b for _, b in LIPS], 1] - shown[:, [a for a, _ in LIPS], 1]).mean(1).numpy()
     width = float((basis.neutral[LIP_CORNERS[1]] - basis.neutral[LIP_CORNERS[0]]).norm())
     assert alike(lips / width, gap_ratio(points, LIPS)) > 0.97
-
-
-def test_a_clip_is_replayed_from_its_file() -> None:
-    found = replay_clip(GRID_CLIP, made_basis(), frames=6)
-    assert found.motion.expression.shape == (6, 44)
-    assert found.valid.all()
-
-
-def test_broken_clips_are_refused_in_one_line(tmp_path: Path) -> None:
-    broken = tmp_path / "broken.mp4"
-    broken.write_bytes(b"no film")
-    for path in (broken, tmp_path / "absent.mp4"):
-        with pytest.raises(ValueError, match=path.name) as refused:
-            replay_clip(path, made_basis())
-        assert "\n" not in str(refused.value)
 
 
 def test_bounded_ridge_agrees_with_an_independent_solver() -> None:

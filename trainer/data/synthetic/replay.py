@@ -1,6 +1,7 @@
 """Motion of a real clip: what a tracker saw of somebody, as the motion of anybody.
 
-    replayed = replay(points, fps=25, basis=basis)    # points: F×478×3 pixels, NaN where no face was seen
+    # points: F×478×3 pixels, NaN where no face was seen
+    replayed = replay(points, fps=25, basis=mean_basis())
     replayed.motion, replayed.valid
 
 Who the person is must not get into the motion: everything is measured against the person's own face at rest,
@@ -8,6 +9,7 @@ as it is in the clip's calmest frames. An expression that is held through these 
 """
 
 import math
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,7 +30,9 @@ from trainer.data.synthetic.anatomy import (
     anatomical,
 )
 from trainer.data.synthetic.bounded import bounded_ridge
+from trainer.data.synthetic.figure import make_figure, pose, rest
 from trainer.data.synthetic.gaze import REACH_DEG
+from trainer.data.synthetic.identity import Shape, modes
 from trainer.data.synthetic.motion import LIMITS_DEG, Motion, rotation_angles
 
 # Landmarks, upper and lower edge. The picture's right eye is the person's left one.
@@ -57,6 +61,22 @@ class Basis(NamedTuple):
 
     neutral: Tensor  # 478×3
     shapes: Tensor  # 44×478×3, what each of EXPRESSIONS adds at full strength
+
+
+@cache
+def mean_basis() -> Basis:
+    """Of the head that is rendered, of mean shape: what each expression makes of it at full strength, lids
+    sliding over the eyeballs and lips that meet included."""
+    count = len(EXPRESSIONS)
+    expression = torch.cat((torch.zeros(1, count), torch.eye(count)))
+    expression[1 + CLOSE, JAW] = 1  # lips close over a jaw that is open
+    figure = make_figure(Shape(torch.zeros(1, len(modes()))), fine=False)
+    motion = rest(count + 1)._replace(expression=expression)
+    posed = pose(figure, torch.zeros(count + 1, dtype=torch.long), motion, shaded=False)
+    faces = (posed.landmarks - posed.head[:, None, :, 3]) @ posed.head[:, :, :3]
+    shapes = faces[1:] - faces[0]
+    shapes[CLOSE] -= shapes[JAW]
+    return Basis(faces[0], shapes)
 
 
 class Replay(NamedTuple):
@@ -199,8 +219,8 @@ def _expression(moved: Tensor, basis: Basis) -> Tensor:
 
 def _gaps(local: Tensor, own: Tensor, basis: Basis) -> _Gaps:
     lids = torch.stack([_gap(local, pairs) / _gap(own, pairs) for pairs in LIDS], 1).clamp_min(0)
-    opened = _gap(local, LIPS) - _gap(own, LIPS)
-    return _Gaps(lids, _gap(basis.neutral, LIPS) + opened * _width(basis.neutral) / _width(own))
+    # Lips that are never closed are no trait of the person's: how far they are apart counts as it is.
+    return _Gaps(lids, _gap(local, LIPS) * _width(basis.neutral) / _width(own))
 
 
 def _matched(expression: Tensor, gaps: _Gaps, basis: Basis) -> Tensor:
