@@ -46,7 +46,7 @@ IRISES = (*IRIS_LEFT, *IRIS_RIGHT)
 
 EYEBALL_CM = 1.2
 DEPTH_WEIGHT = 0.3  # of the tracker's z against x and y: it is a guess of the tracker's
-RIDGE = 0.01  # of an expression, times the median energy of all
+RIDGE = 1.0  # of an expression, times the median energy of all: what trackers see is far from exact
 # These look like others, and are believed only where the others don't do.
 DOUBTFUL = 15.0
 CERTAIN = ("browInnerUp", "eyeBlink", "jawOpen", "mouthSmile", "mouthPucker", "browDown", "browOuterUp")
