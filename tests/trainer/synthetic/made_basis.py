@@ -41,7 +41,7 @@ def made_basis() -> Basis:
     # mean_face is in pixels, about the middle of a picture, its lips a little open.
     face = torch.from_numpy((mean_face(-0.04) - [FRAME / 2, FRAME / 2, 0]) / FACE) * FACE_CM
     face = face - torch.tensor([0.0, 0.0, float(face[[234, 454], 2].mean())]).double()
-    return Basis(face, torch.stack([_shape(name, face) for name in EXPRESSIONS]))
+    return Basis(face, torch.stack([_shape(name, face) for name in EXPRESSIONS]), torch.zeros(0, 478, 3))
 
 
 def _shape(name: str, face: Tensor) -> Tensor:

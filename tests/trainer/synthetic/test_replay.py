@@ -150,6 +150,20 @@ def test_real_mouths_open_as_they_did(name: str) -> None:
     assert found.motion.gaze.abs().max() < 22
 
 
+def test_a_smile_that_is_held_is_no_feature() -> None:
+    def smile(name: str) -> float:
+        """Of both sides, in four frames of five."""
+        real = track(name)
+        found = replay(real.points, real.fps, mean_basis())
+        both = (column(found, "mouthSmileLeft") + column(found, "mouthSmileRight")) / 2
+        return float(np.quantile(both, 0.2))
+
+    assert smile("intel_head_pose_male") > 0.4  # he smiles from the first frame to the last
+    for name in TRACKS:
+        if name.startswith("grid"):
+            assert smile(name) < 0.15, name
+
+
 def test_drawn_talkers_are_as_lively_as_real_ones() -> None:
     """Speed of head and jaw, against four people who read a sentence."""
 

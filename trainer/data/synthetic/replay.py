@@ -5,7 +5,8 @@
     replayed.motion, replayed.valid
 
 Who the person is must not get into the motion: everything is measured against the person's own face at rest,
-as it is in the clip's calmest frames. An expression that is held through these counts as the person's own.
+as it is in the clip's calmest frames. Of an expression that is held through these a smile is told from the
+person's features, by what faces differ in; any other counts as the person's own.
 """
 
 import math
@@ -18,6 +19,7 @@ import torch
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
+from models.contract import LANDMARKS
 from models.face_geometry import EYE_CORNERS, IRIS_LEFT, IRIS_RIGHT, LIP_CORNERS, RIGID, rigid_fit
 from trainer.data.synthetic.anatomy import (
     BLINKS,
@@ -30,7 +32,8 @@ from trainer.data.synthetic.anatomy import (
     anatomical,
 )
 from trainer.data.synthetic.bounded import bounded_ridge
-from trainer.data.synthetic.figure import make_figure, pose, rest
+from trainer.data.synthetic.face import SKIN_POINTS
+from trainer.data.synthetic.figure import make_figure, pose, rest, tables
 from trainer.data.synthetic.gaze import REACH_DEG
 from trainer.data.synthetic.identity import Shape, modes
 from trainer.data.synthetic.motion import LIMITS_DEG, Motion, rotation_angles
@@ -50,6 +53,10 @@ RIDGE = 1.0  # of an expression, times the median energy of all: what trackers s
 # These look like others, and are believed only where the others don't do.
 DOUBTFUL = 15.0
 CERTAIN = ("browInnerUp", "eyeBlink", "jawOpen", "mouthSmile", "mouthPucker", "browDown", "browOuterUp")
+# Held through a clip, they can be told from features.
+SMILE = ("mouthSmile", "mouthUpperUp", "mouthLowerDown")
+HELD_USUALLY = 0.15  # standard deviation of how strongly an expression is held
+UNKNOWN_CM = 0.15  # of what neither features nor expressions explain
 REST_SHARE, REST_FRAMES = 0.1, 3  # of the frames, and at least so many, show the person at rest
 SMOOTHING_S = 0.02  # of pose and slow expressions
 BLINKING = 0.5  # of the own opening: below it the iris can't be trusted
@@ -61,6 +68,7 @@ class Basis(NamedTuple):
 
     neutral: Tensor  # 478×3
     shapes: Tensor  # 44×478×3, what each of EXPRESSIONS adds at full strength
+    modes: Tensor  # S×478×3, how people differ, one standard deviation; where S = 0 no smile is told
 
 
 @cache
@@ -76,7 +84,10 @@ def mean_basis() -> Basis:
     faces = (posed.landmarks - posed.head[:, None, :, 3]) @ posed.head[:, :, :3]
     shapes = faces[1:] - faces[0]
     shapes[CLOSE] -= shapes[JAW]
-    return Basis(faces[0], shapes)
+    differ = torch.zeros(len(modes()), LANDMARKS, 3)
+    fixed = tables(torch.device("cpu"), fine=False)
+    differ[:, :SKIN_POINTS] = fixed.modes.view(len(differ), -1, 3)[:, :SKIN_POINTS]
+    return Basis(faces[0], shapes, differ)
 
 
 class Replay(NamedTuple):
@@ -113,7 +124,7 @@ def replay(
 
     local, own = _own_face(pixels, basis)
     scale, rotation, shift = rigid_fit(_rigid(own).expand(len(pixels), -1, -1), pixels[:, RIGID])
-    expression = _expression(local - own, basis)
+    expression = _expression(local - own, basis) + _held(own, basis)
     gaps = _gaps(local, own, basis)
     frames = np.flatnonzero(seen)
     held = np.maximum(np.searchsorted(frames, np.arange(len(points)), side="right") - 1, 0)
@@ -208,13 +219,40 @@ def _width(face: Tensor) -> Tensor:
 
 def _expression(moved: Tensor, basis: Basis) -> Tensor:
     """Coefficients F×44 of displacements F×478×3 from the own face at rest."""
-    weight = torch.ones(478, 3, dtype=torch.float64)
-    weight[:, 2] = DEPTH_WEIGHT
-    weight[IRISES, :] = 0
+    weight = _weight()
     design, seen = (basis.shapes * weight).flatten(1).T, (moved * weight).flatten(1)  # 1434×44, F×1434
     doubt = torch.tensor([1.0 if name.startswith(CERTAIN) else DOUBTFUL for name in EXPRESSIONS]).double()
     ridge = RIDGE * design.square().sum(0).median() * doubt
     return bounded_ridge(design, seen, ridge)
+
+
+def _held(own: Tensor, basis: Basis) -> Tensor:
+    """The coefficients (44) of a smile in a face at rest (478×3): what people's features don't explain."""
+    if not len(basis.modes):
+        return torch.zeros(len(EXPRESSIONS), dtype=torch.float64)
+    weight = _weight()
+    design = (basis.shapes * weight).flatten(1).T
+    features = torch.linalg.svd((basis.modes * weight).flatten(1).T, full_matrices=False)
+    known = 1 - UNKNOWN_CM / (features.S.square() + UNKNOWN_CM**2).sqrt()
+
+    def unexplained(columns: Tensor) -> Tensor:
+        """With the likely features taken out: 1434×N."""
+        left: Tensor = columns - features.U @ (known[:, None] * (features.U.T @ columns))
+        return left
+
+    ridge = torch.full((len(EXPRESSIONS),), (UNKNOWN_CM / HELD_USUALLY) ** 2, dtype=torch.float64)
+    away = ((own - basis.neutral) * weight).flatten()[:, None]
+    found = bounded_ridge(unexplained(design), unexplained(away).T, ridge)[0]
+    found[[not name.startswith(SMILE) for name in EXPRESSIONS]] = 0
+    return found
+
+
+def _weight() -> Tensor:
+    """Of each landmark's coordinates, 478×3."""
+    weight = torch.ones(LANDMARKS, 3, dtype=torch.float64)
+    weight[:, 2] = DEPTH_WEIGHT
+    weight[IRISES, :] = 0
+    return weight
 
 
 def _gaps(local: Tensor, own: Tensor, basis: Basis) -> _Gaps:
