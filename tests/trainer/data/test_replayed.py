@@ -190,7 +190,8 @@ def test_a_face_that_walks_through_the_picture_is_shown_from_further_away() -> N
 
 
 def test_a_tracker_sees_a_rendered_person_do_what_a_real_one_did() -> None:
-    """Somebody who speaks, blinks and nods a little: all within two degrees."""
+    """Somebody who speaks, blinks and nods a little, all within two degrees; shown by a person whom the
+    tracker sees well."""
     render = ReplayedClips(Recorded("grid_lbax4n"), 75)
     rendered = render(0, 12, 0, 75, 160, CPU, None, ())
     with FaceTracker() as faces:
