@@ -132,10 +132,11 @@ def _bags(raster: Raster, corners: Tensor, together: Tensor, single: Tensor, fra
     weights = raster.weights.index_select(0, rows)
     weights[: together.numel()] /= together.shape[1]
     frames = (frame[:count, None].expand(-1, each), frame[count:, None].expand(-1, 3))
-    begins = (torch.arange(count) * each, torch.arange(len(single)) * 3 + count * each)
+    place = torch.arange(len(frame), device=rows.device)
+    begins = torch.where(place < count, place * each, (place - count) * 3 + count * each)
     return Bags(
         corners.index_select(0, rows).flatten(),
         torch.cat([part.flatten() for part in frames]),
         weights.flatten(),
-        torch.cat(begins).to(rows.device),
+        begins,
     )
