@@ -1,0 +1,126 @@
+"""What of a clip's frames a network sees: its own square of each picture.
+
+B clips, K frames of each, S the crop's side in pixels, N = 478 landmarks
+"""
+
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from models.contract import CropRule, Observation
+from trainer.data.samples import Sample
+
+Steady = Literal["clip", "frame"]
+
+
+class Views(NamedTuple):
+    """Frames of B clips, cropped."""
+
+    image: Tensor  # B×K×3×S×S in [0, 1]
+    points: Tensor  # B×K×N×3 in crop units; nought where not valid
+    valid: Tensor  # B×K bool: are the points right
+    to_frame: Tensor  # B×K×2×3: crop units → units of the picture that the crop was taken from
+    labels: Tensor | None = None  # B×K×S×S uint8, where they were asked for
+
+    def frame(self, number: int) -> Observation:
+        """One frame of each clip, as a generator takes it."""
+        return Observation(
+            self.image[:, number], self.points[:, number], self.to_frame[:, number], self.valid[:, number]
+        )
+
+    def rows(self) -> Observation:
+        """All frames, clip after clip: B·K rows."""
+        return Observation(*(field.flatten(0, 1) for field in self[:4]))
+
+
+def views_of(sample: Sample, rule: CropRule, steady: Steady, labels: bool = False) -> Views:
+    """A batch through the rule's square, on the batch's device.
+
+    steady: `clip`, one square for all frames of a clip, the mean of theirs, as in data sets of talking heads:
+    where the head moves to is motion. `frame`: each frame's own. Frames without landmarks are seen as the
+    clip's others are, and clips without any as whole pictures.
+    """
+    assert not rule.upright, "no network that is trained here has its faces turned"
+    corner, side = _squares(sample.points, sample.valid, rule, steady)
+    return Views(
+        image=cut(sample.picture, corner, side, rule.size),
+        points=torch.where(
+            sample.valid[..., None, None],
+            torch.cat(
+                (
+                    (sample.points[..., :2] - corner.unsqueeze(2)) / side[..., None, None],
+                    sample.points[..., 2:] / side[..., None, None],
+                ),
+                -1,
+            ),
+            0.0,
+        ),
+        valid=sample.valid,
+        to_frame=torch.cat(
+            (
+                torch.eye(2, device=side.device) * side[..., None, None],
+                corner.unsqueeze(-1),
+            ),
+            -1,
+        ),
+        labels=nearest(sample.labels, corner, side, rule.size) if labels else None,
+    )
+
+
+def cut(pictures: Tensor, corner: Tensor, side: Tensor, size: int) -> Tensor:
+    """B×K×C×size×size in [0, 1]: squares of levels (B×K×C×H×H uint8); outside, the border is repeated.
+
+    corner: B×K×2 and side: B×K, in picture sides.
+    """
+    flat = pictures.flatten(0, 1).float().div_(255)
+    # Two samples a pixel each way, averaged: squares may be larger than the crop, up to twice.
+    grid = _grid(corner, side, 2 * size)
+    fine = F.grid_sample(flat, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return F.avg_pool2d(fine, 2).unflatten(0, pictures.shape[:2])
+
+
+def nearest(labels: Tensor, corner: Tensor, side: Tensor, size: int) -> Tensor:
+    """B×K×size×size uint8: of the pixel that lies nearest. labels: B×K×H×H uint8; else as `cut`."""
+    flat = labels.flatten(0, 1).unsqueeze(1).float()
+    grid = _grid(corner, side, size)
+    found = F.grid_sample(flat, grid, mode="nearest", padding_mode="border", align_corners=False)
+    return found.squeeze(1).to(torch.uint8).unflatten(0, labels.shape[:2])
+
+
+def _grid(corner: Tensor, side: Tensor, size: int) -> Tensor:
+    """BK×size×size×2: where in the picture the crop's pixels lie, in [−1, 1]."""
+    line = (torch.arange(size, device=side.device) + 0.5) / size
+    x, y = (2 * (corner[..., axis, None] + side[..., None] * line) - 1 for axis in (0, 1))  # B×K×size
+    x, y = x.flatten(0, 1).unsqueeze(1), y.flatten(0, 1).unsqueeze(2)
+    return torch.stack((x.expand(-1, size, -1), y.expand(-1, -1, size)), -1)
+
+
+def _squares(points: Tensor, valid: Tensor, rule: CropRule, steady: Steady) -> tuple[Tensor, Tensor]:
+    """Corner (B×K×2) and side (B×K) of each frame's square, as `models.face_geometry.crop_to_frame` has it
+    of one frame, in picture sides."""
+    xy = points[..., :2].float()
+    anchors = xy[..., list(rule.anchors), :] if rule.anchors else xy
+    low, high = anchors.amin(2), anchors.amax(2)
+    box = (high - low).amax(2)
+    middle = (low + high) / 2 if rule.centre is None else xy[..., rule.centre, :]
+    side = rule.scale * box
+    centre = middle + xy.new_tensor(rule.shift) * box.unsqueeze(2)
+    weight = valid.float()
+    some = weight.sum(1, keepdim=True)  # B×1
+    mean_side = (side * weight).sum(1, keepdim=True) / some.clamp(min=1)
+    mean_centre = (centre * weight.unsqueeze(2)).sum(1, keepdim=True) / some.clamp(min=1).unsqueeze(2)
+    own = valid if steady == "frame" else torch.zeros_like(valid)
+    side = torch.where(own, side, mean_side)
+    centre = torch.where(own.unsqueeze(2), centre, mean_centre)
+    if rule.inside:
+        least = torch.where(own, rule.min_scale / rule.scale * side, rule.min_scale / rule.scale * mean_side)
+        side = torch.maximum(side.clamp(max=1), least)
+        room = (1 - side).clamp(min=0).unsqueeze(2)
+        corner = centre - side.unsqueeze(2) / 2
+        corner = torch.where(side.unsqueeze(2) <= 1, torch.minimum(corner.clamp(min=0), room), corner)
+    else:
+        corner = centre - side.unsqueeze(2) / 2
+    seen = some > 0  # B×1
+    return torch.where(seen.unsqueeze(2), corner, 0.0), torch.where(seen, side, 1.0)

@@ -1,0 +1,96 @@
+"""What a training loop has to know of a system: its networks, what each of them minimises, and when.
+
+B clips, K frames of each, S the pictures' side
+"""
+
+import abc
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+from torch import Tensor, nn
+
+from models.contract import Reenactor
+from trainer.data.views import Steady, Views
+
+Terms = dict[str, Tensor]
+"""The parts of a loss by their names, weighted, as they are added up."""
+Made = dict[str, Tensor]
+"""What the phases of one step leave to each other, by name, without gradients."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One turn of one optimiser. A step is the phases of its stage, one after the other."""
+
+    name: str
+    trains: tuple[str, ...]
+    """Of `Recipe.networks`: the others are frozen meanwhile."""
+    loss: Callable[[Views, Made], Terms]
+    every: int = 1
+    """Comes in every so many steps only, and counts so much more then (lazy regularisation)."""
+    eager: bool = False
+    """Is never compiled: what differentiates twice can't be."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the run."""
+
+    name: str
+    share: float
+    """Of the run's pictures; those of all stages sum to 1."""
+    phases: tuple[Phase, ...]
+    rates: Mapping[str, float]
+    """× the learning rate, for each network that it trains."""
+
+
+class Ablation(NamedTuple):
+    """A switch that a paper reports on."""
+
+    changes: Mapping[str, Any]
+    """Of the settings' losses, by their fields."""
+    expected: str
+    """What the paper saw, or would be expected where it gives no figures."""
+
+
+class Recipe(nn.Module, abc.ABC):
+    """A system in training.
+
+    `networks` names the parts that have an optimiser each; `generator` is what is averaged, evaluated and
+    exported.
+    """
+
+    name: ClassVar[str]
+    frames: int
+    """K of a sample."""
+    steady: ClassVar[Steady] = "clip"
+    needs_points: ClassVar[bool] = False
+    generator: Reenactor[Any, Any]
+
+    @property
+    @abc.abstractmethod
+    def networks(self) -> Mapping[str, nn.Module]:
+        """By the names that optimisers have. No parameter is in two of them."""
+
+    @abc.abstractmethod
+    def stages(self) -> tuple[Stage, ...]:
+        """In their order."""
+
+    @abc.abstractmethod
+    def drawn(self, views: Views) -> Tensor:
+        """B×3×S×S: each clip's last frame, drawn by its first (and whatever lies between)."""
+
+    def looks(self, views: Views) -> Mapping[str, Tensor]:
+        """Pictures B×3×S×S of what goes on inside, by name: flows, attention."""
+        return {}
+
+    def new_step(self, pictures: int) -> None:
+        """Told before each step, with how many pictures all ranks have had: for whatever the recipe decides
+        by lot, the same on every rank."""
+
+
+def phases_of(recipe: Recipe) -> Iterator[Phase]:
+    """Of all stages."""
+    for stage in recipe.stages():
+        yield from stage.phases
