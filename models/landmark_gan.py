@@ -6,7 +6,7 @@ them when the picture is. B batch, P = 68 points in iBUG's order, S the picture'
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal, NamedTuple, cast
 
@@ -29,12 +29,11 @@ from models.face_geometry import LANDMARKS_68, RIGID, length, rigid_fit, rotatio
 from models.layers import SLOPE, faded_border
 from models.registry import register
 
-SIZES = ("64", "128", "256")  # pixels a side; the first is the paper's (section 3, Task and Data)
 POINTS = len(LANDMARKS_68)  # section 3, Training
 INPUTS = 3 + POINTS  # the source picture and one heat map for each target landmark
 DOWNSAMPLINGS = 4  # section 2, U-Net Generator
 WIDTH = 64  # channels at full size; each downsampling doubles them, to 1024; open in the paper
-PATCH_WIDTH = 32  # section 2, PatchGAN Discriminator
+PATCH_WIDTH = 32  # of the discriminator at full size: section 2, PatchGAN Discriminator
 PATCH_DOWNSAMPLINGS = 3  # likewise
 
 WINDOW = 7  # pixels that a Gaussian is drawn over (section 3, Task and Data)
@@ -42,10 +41,28 @@ VARIANCE = 1 / 3  # pixels² (section 3, Training: "over 7 pixels with a mean of
 CODE_SIGMA = 1.0  # pixels: the authors' program takes 1/3 of half the window, whose 7 taps span [−1, 1]
 CODE_OVERSIZE = 2  # it draws at 128² for pictures of 64², and shrinks
 
+
+@dataclass(frozen=True)
+class Layout:
+    """Shapes of a size."""
+
+    side: int  # of the pictures, pixels: a multiple of 16
+    width: int = WIDTH  # of the U-Net, at full size
+
+
+SIZES = {
+    "64": Layout(64),  # the paper's (section 3, Task and Data)
+    "128": Layout(128),
+    "256": Layout(256),
+    "light": Layout(256, width=32),  # for live use
+    "tiny": Layout(64, width=8),  # for training on two processor cores
+}
+FIRST = next(iter(SIZES))
+
 Heat = Literal["paper", "code"]
 
 CENTRE = LANDMARKS_68[28]  # on the nose bridge; counted from 0
-CROP = CropRule(size=int(SIZES[0]), scale=2.5, anchors=LANDMARKS_68, centre=CENTRE)
+CROP = CropRule(size=SIZES[FIRST].side, scale=2.5, anchors=LANDMARKS_68, centre=CENTRE)
 # Of the 68: what neither expression nor speech moves much.
 STABLE = tuple(index for index, landmark in enumerate(LANDMARKS_68) if landmark in RIGID)
 EYES = range(36, 48)
@@ -183,7 +200,7 @@ class Discriminator(nn.Module):
 
 @register
 class LandmarkGan(Reenactor[Appearance, Structure]):
-    """size: one of `SIZES`; heat: how the maps are drawn; width: channels of the U-Net at full size.
+    """size: one of `SIZES`; heat: how the maps are drawn; width: of the U-Net, other than that size's own.
 
     Raises ValueError for sizes and heat maps that there are not.
     """
@@ -194,18 +211,19 @@ class LandmarkGan(Reenactor[Appearance, Structure]):
         source=CROP,
         driving=CROP,
         controls=("relative", "gain_pose", "gain_expression", "eyes", "lips"),
-        sizes=SIZES,
-        size=SIZES[0],
+        sizes=tuple(SIZES),
+        size=FIRST,
     )
 
-    def __init__(self, size: str = SIZES[0], heat: Heat = "paper", width: int = WIDTH) -> None:
+    def __init__(self, size: str = FIRST, heat: Heat = "paper", width: int | None = None) -> None:
         super().__init__()
         if size not in SIZES:
             raise ValueError(f"unknown size {size!r} of landmark_gan; known: {', '.join(SIZES)}")
-        crop = replace(CROP, size=int(size))
+        layout = SIZES[size]
+        crop = replace(CROP, size=layout.side)
         self.spec = replace(type(self).spec, source=crop, driving=crop, size=size)
-        self.heat = HeatMaps(int(size), heat)
-        self.generator = UNet(width)
+        self.heat = HeatMaps(layout.side, heat)
+        self.generator = UNet(width or layout.width)
         share = torch.zeros(2, POINTS)  # of the lips' and of the eyes' own gain, in each point
         share[0, LIPS], share[1, EYES] = 1, 1
         self.landmarks: Tensor
@@ -216,7 +234,7 @@ class LandmarkGan(Reenactor[Appearance, Structure]):
             "landmarks": torch.tensor(LANDMARKS_68),
             "stable": torch.tensor(STABLE),
             "share": share,
-            "alpha": faded_border(int(size)),
+            "alpha": faded_border(layout.side),
         }.items():
             self.register_buffer(name, value, persistent=False)
 

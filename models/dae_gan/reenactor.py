@@ -19,16 +19,25 @@ MOST_SOURCES = 8  # more pictures than this say little that is new, and each tak
 
 @dataclass(frozen=True)
 class Layout:
-    """Shapes of a size. The pictures' side is the paper's (section 4); the paper names no other."""
+    """Shapes of a size. Those by default are the paper's: the pictures' side and the code are named in it
+    (section 4), widths are pix2pixHD's, for it names none."""
 
     side: int = 256  # pixels, a power of two
     code: int = 128  # numbers of a pose code
-    width: int = 64  # channels of the first features, of embedders and generator
+    width: int = 64  # channels of the first features, of the embedders …
+    drawing: int | None = None  # … and of the generator; None: as many
+    widest: int = 1024  # channels that the generator's halvings double up to
     downs: int = 4  # halvings in the generator
     blocks: int = 9  # residual blocks in its middle
 
 
-SIZES = {"paper": Layout()}
+SIZES = {
+    "paper": Layout(),
+    # For live use. Most parameters and half of a frame's arithmetic are in the generator's middle.
+    "light": Layout(width=32, widest=256, blocks=8),
+    # For training on two processor cores.
+    "tiny": Layout(side=64, code=64, width=16, drawing=12, widest=64, downs=3, blocks=3),
+}
 FIRST = next(iter(SIZES))
 
 
@@ -79,7 +88,8 @@ class DaeGan(Reenactor[Appearance, Structure]):
         )
         self.face = FaceEmbedder(layout.side, layout.width)
         self.pose = PoseEmbedder(layout.side, layout.width, layout.code)
-        self.generator = Generator(layout.code, layout.width, layout.downs, layout.blocks)
+        drawing = layout.drawing or layout.width
+        self.generator = Generator(layout.code, drawing, layout.downs, layout.blocks, layout.widest)
         self.alpha: Tensor
         self.register_buffer("alpha", faded_border(layout.side), persistent=False)
 

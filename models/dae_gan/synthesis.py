@@ -1,5 +1,6 @@
 """Generator and discriminator (section 3.2). Pictures are RGB in [−1, 1]; S is their side."""
 
+from itertools import pairwise
 from typing import cast
 
 from torch import Tensor, nn
@@ -14,24 +15,27 @@ class Generator(nn.Module):
 
     The paper leaves open where attention stands: ours is at twice the middle's size (32² of a 256² picture),
     once in front of the middle and once behind it. Upsampling repeats pixels, then convolves.
+
+    width: channels at the whole size; each halving doubles them, up to `widest`.
     """
 
-    def __init__(self, code: int = 128, width: int = 64, downs: int = 4, blocks: int = 9) -> None:
+    def __init__(
+        self, code: int = 128, width: int = 64, downs: int = 4, blocks: int = 9, widest: int = 1024
+    ) -> None:
         super().__init__()
+        widths = [min(width * 2**level, widest) for level in range(downs + 1)]
         front: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(3, width, 7), nn.ReLU()]
-        for index in range(downs):
+        for index, (inputs, outputs) in enumerate(pairwise(widths)):
             if index == downs - 1:
-                front.append(SelfAttention(width))
-            front.append(ResidualBlock(width, 2 * width, scale=0.5, bias=False))
-            width *= 2
+                front.append(SelfAttention(inputs))
+            front.append(ResidualBlock(inputs, outputs, scale=0.5, bias=False))
         self.front = nn.Sequential(*front)
-        self.middle = nn.ModuleList(ResidualBlock(width, code=code, bias=False) for _ in range(blocks))
+        self.middle = nn.ModuleList(ResidualBlock(widths[-1], code=code, bias=False) for _ in range(blocks))
         self.back = nn.ModuleList()
-        for index in range(downs):
-            self.back.append(ResidualBlock(width, width // 2, scale=2, code=code, bias=False))
-            width //= 2
+        for index, (inputs, outputs) in enumerate(pairwise(reversed(widths))):
+            self.back.append(ResidualBlock(inputs, outputs, scale=2, code=code, bias=False))
             if index == 0:
-                self.back.append(SelfAttention(width))
+                self.back.append(SelfAttention(outputs))
         self.last = nn.Sequential(nn.ReLU(), nn.ReflectionPad2d(3), nn.Conv2d(width, 3, 7), nn.Tanh())
 
     def encode(self, face: Tensor) -> Tensor:

@@ -75,4 +75,16 @@ SHAPES = {
         decoder=(256, 128, 64, 32, 16),
         heads=(2, 2, 8, 8),
     ),
+    # For training on two processor cores.
+    "tiny": Shape(
+        side=64,
+        token=32,
+        encoder=(8, 16, 32, 64, 128),
+        features=(8, 16, 32, 64, 64, 64),
+        motion=(64, 64, 64, 64, 32),
+        decoder=(48, 32, 24, 12, 8),
+        blocks=2,
+        heads=(2, 4, 4, 4),
+        growth=2,
+    ),
 }

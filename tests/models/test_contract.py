@@ -86,8 +86,12 @@ NARROW: dict[str, Callable[[], Reenactor[Any, Any]]] = {
     "warp": Warp,  # has no widths
     "imf": lambda: Imf("paper", IMF),
     "imf:light": lambda: Imf("light", replace(IMF, motion=IMF.motion[:-1])),
+    "imf:tiny": lambda: Imf("tiny"),
     "dae_gan": lambda: DaeGan(layout=reenactor.Layout(side=64, code=16, width=8, downs=3, blocks=2)),
+    "dae_gan:light": lambda: DaeGan("light", reenactor.Layout(code=16, width=8, widest=32, blocks=2)),
+    "dae_gan:tiny": lambda: DaeGan("tiny"),
     "landmark_gan": lambda: LandmarkGan(width=8),
+    "landmark_gan:tiny": lambda: LandmarkGan("tiny"),
     "latent": lambda: Latent(layout=latent.Layout(side=64, seen=32, style=64, most=32)),
     "liveportrait": lambda: LivePortrait(LITTLE),
     "tiny": Tiny,
@@ -462,7 +466,7 @@ def test_gradients_reach_the_code_and_every_parameter(scene: Scene) -> None:
         assert all(bool(torch.isfinite(grad).all()) for grad in grads)
         assert max(float(grad.abs().max()) for grad in grads) > 0
         for name, parameter in generator.named_parameters():
-            if parameter.requires_grad and not name.startswith(OFF_THE_PATH.get(scene.name, ())):
+            if parameter.requires_grad and not name.startswith(OFF_THE_PATH.get(scene.generator.spec.name, ())):
                 assert parameter.grad is not None, name
                 assert torch.isfinite(parameter.grad).all(), name
         generator.zero_grad()

@@ -331,7 +331,7 @@ def test_decode_exports_for_any_batch(tiny: DaeGan) -> None:
 
 
 def test_an_unknown_size_is_refused() -> None:
-    with pytest.raises(ValueError, match="'huge'.*known: paper"):
+    with pytest.raises(ValueError, match="'huge'.*known: paper, light, tiny"):
         DaeGan("huge")
 
 

@@ -211,13 +211,13 @@ def test_how_many_places_attend(size: str, most: int, monkeypatch: pytest.Monkey
 
 
 def test_an_unknown_size_is_refused() -> None:
-    with pytest.raises(ValueError, match="paper, light"):
+    with pytest.raises(ValueError, match="paper, light, tiny"):
         Imf("huge")
 
 
 def test_a_size_says_what_it_is(on_paper: Imf) -> None:
     assert registry.make("imf:" + on_paper.spec.size).spec == on_paper.spec
-    assert on_paper.spec.sizes == ("paper", "light")
+    assert on_paper.spec.sizes == ("paper", "light", "tiny")
     assert on_paper.spec.source.size == on_paper.spec.driving.size == 256
 
 

@@ -129,7 +129,7 @@ def test_the_discriminator_judges_patches_by_picture_and_landmarks() -> None:
 def test_each_size_draws_its_own(size: str) -> None:
     torch.manual_seed(0)
     net = LandmarkGan(size, width=NARROW).eval()
-    side = int(size)
+    side = SIZES[size].side
     assert (net.spec.size, net.spec.source.size) == (size, side)
     source = face(TRACKS[0], 0)._replace(image=torch.rand(1, 3, side, side))
     with torch.inference_mode():
