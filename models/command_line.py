@@ -17,12 +17,18 @@ FRAME = re.compile(r"[╭╮╰╯│─]+|^ *-+ *$")
 
 
 def parse(
-    settings: type[T], arguments: Sequence[str], program: str, about: str | None, repeated: bool = False
+    settings: type[T],
+    arguments: Sequence[str],
+    program: str,
+    about: str | None,
+    repeated: bool = False,
+    default: T | None = None,
 ) -> T:
     """The settings that a command line asks for. `--help` prints and exits; a mistake, and a ValueError of
     the settings, exits with one line and code 2.
 
     repeated: an option with several values is given once for each of them; else once, before all of them.
+    default: what holds where nothing is said; None: the fields' own defaults.
     """
     import tyro
 
@@ -34,6 +40,7 @@ def parse(
                 prog=program,
                 description=about,
                 args=list(arguments),
+                default=tyro.MISSING_NONPROP if default is None else default,
                 config=(tyro.conf.FlagCreatePairsOff, *([tyro.conf.UseAppendAction] if repeated else [])),
             )
     except SystemExit as end:

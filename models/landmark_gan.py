@@ -195,7 +195,14 @@ class Discriminator(nn.Module):
 
     def forward(self, picture: Tensor, maps: Tensor) -> Tensor:
         """B×1×h×w logits, one for each patch. picture: B×3×S×S in [−1, 1], maps: B×68×S×S in [0, 1]."""
-        return cast(Tensor, self.leave(self.steps(self.enter(torch.cat((picture, maps), 1)))))
+        return self.features(picture, maps)[-1]
+
+    def features(self, picture: Tensor, maps: Tensor) -> list[Tensor]:
+        """What each layer makes of it, the logits last."""
+        found = [self.enter(torch.cat((picture, maps), 1))]
+        for layer in (*self.steps, self.leave):
+            found.append(layer(found[-1]))
+        return found
 
 
 @register

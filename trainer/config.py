@@ -15,14 +15,11 @@ SYNTHETIC = "synthetic"  # in place of a folder: rendered while training goes on
 
 
 @dataclass(frozen=True)
-class Data:
-    """Where the pictures come from."""
+class Samples:
+    """How samples are taken from the data."""
 
-    source: str = SYNTHETIC
-    """A folder that trainer.prepare wrote (its archives too), or synthetic: rendered on the training device
-    while the network learns, every sample another person."""
     held_out: float = 0.1
-    """Share of the identities that training never sees, where the data set's source has no split of its own."""
+    """Share of the identities that training never sees, where the data set has no split of its own."""
     size: int = 0
     """Side of rendered pictures, pixels, for synthetic; 0: half as much again as the network's."""
     workers: int = 0
@@ -59,6 +56,9 @@ class Settings:
 
     model: str
     """The network, NAME:SIZE."""
+    data: str = SYNTHETIC
+    """A folder that trainer.prepare wrote (its archives too), or synthetic: rendered on the training device
+    while the network learns, every sample another person."""
     run: Path | None = None
     """The run's folder; by default runs/RECIPE-CONFIG."""
     resume: str = "never"
@@ -95,7 +95,7 @@ class Settings:
     """Checkpoints that stay, besides the best."""
     dry_run: bool = False
     """Print what would be done, and what it takes, and do nothing."""
-    data: Data = field(default_factory=Data)
+    samples: Samples = field(default_factory=Samples)
     learning: Learning = field(default_factory=Learning)
 
     def __post_init__(self) -> None:
@@ -122,12 +122,12 @@ class Settings:
         for name in ("warm_up", "clip", "ema"):
             if getattr(learning, name) < 0:
                 raise ValueError(f"learning.{name.replace('_', '-')}: expected at least 0")
-        if not 0 < self.data.held_out < 1:
-            raise ValueError(f"data.held-out {self.data.held_out:g}: expected a share between 0 and 1")
-        if not 0 <= self.data.colour < 1:
-            raise ValueError(f"data.colour {self.data.colour:g}: expected a number from 0 to below 1")
-        if self.data.workers < 0:
-            raise ValueError(f"data.workers {self.data.workers}: expected at least 0")
+        if not 0 < self.samples.held_out < 1:
+            raise ValueError(f"samples.held-out {self.samples.held_out:g}: expected a share between 0 and 1")
+        if not 0 <= self.samples.colour < 1:
+            raise ValueError(f"samples.colour {self.samples.colour:g}: expected a number from 0 to below 1")
+        if self.samples.workers < 0:
+            raise ValueError(f"samples.workers {self.samples.workers}: expected at least 0")
         if self.start is not None and self.resume != "never":
             raise ValueError("start and resume: a run begins with other networks, or goes on; leave one out")
 

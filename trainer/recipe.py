@@ -85,6 +85,18 @@ class Recipe(nn.Module, abc.ABC):
         """Pictures B×3×S×S of what goes on inside, by name: flows, attention."""
         return {}
 
+    @property
+    def matches_instead(self) -> bool:
+        """Are the discriminator's features matched where the paper takes VGG's?"""
+        return False
+
+    def compile_networks(self) -> None:
+        """Have torch compile whatever is called of the networks."""
+        for network in self.networks.values():
+            called = [network] if _callable(network) else network.children()
+            for module in called:
+                module.compile()
+
     def new_step(self, pictures: int) -> None:
         """Told before each step, with how many pictures all ranks have had: for whatever the recipe decides
         by lot, the same on every rank."""
@@ -94,3 +106,8 @@ def phases_of(recipe: Recipe) -> Iterator[Phase]:
     """Of all stages."""
     for stage in recipe.stages():
         yield from stage.phases
+
+
+def _callable(network: nn.Module) -> bool:
+    """Generators have the contract's calls, and no forward of their own."""
+    return not isinstance(network, Reenactor)

@@ -58,6 +58,10 @@ class Alignment(nn.Module):
         """B×N×features, of the source's motion map (B×width×H×W): all that its motion says to a driver's."""
         return cast(Tensor, self.key(places(motion + self.positions())))
 
+    def queries(self, motion: Tensor) -> Tensor:
+        """B×N×features, of the driver's motion map (B×width×H×W)."""
+        return cast(Tensor, self.query(places(motion + self.positions())))
+
     def forward(self, motion: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """The aligned features, B×width×H×W, and whatever is taken along with them, B×C×H×W.
 
@@ -67,7 +71,7 @@ class Alignment(nn.Module):
         so it is the same, and the source's features are used as they are kept.
         """
         positions = self.positions()
-        found = align(self.query(places(motion + positions)), keys, places(values))
+        found = align(self.queries(motion), keys, places(values))
         x = self.blocks(self.value(found[..., : self.features]) + places(positions))
         side = motion.shape[2]
         return picture(x, side), picture(found[..., self.features :], side)

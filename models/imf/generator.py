@@ -9,12 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.contract import Controls, CropRule, Observation, Reenactor, Spec, cat_codes, middle
-from models.imf.alignment import Alignment
+from models.imf.alignment import Alignment, picture, places
+from models.imf.alignment import align as attend
 from models.imf.decoder import FrameDecoder
 from models.imf.encoders import FeatureEncoder, TokenEncoder
 from models.imf.motion import MotionDecoder
 from models.imf.shape import LEVELS, SHAPES, Shape
-from models.layers import faded_border
+from models.layers import faded_border, identity_grid
 from models.registry import register
 from models.tokens import CONTROLS, transferred
 
@@ -150,6 +151,16 @@ class Imf(Reenactor[Appearance, Structure]):
                 found.append(F.pixel_shuffle(along, 2))
             found.append(level)
         return found
+
+    def flow(self, source: Structure, driving: Structure) -> Tensor:
+        """B×2×H×W, x before y, in halves of the picture's width and height: how far away each place of the
+        driver's finest motion map that attends finds its features in the source's, on average."""
+        align = cast(Alignment, self.alignments[0])
+        theirs, ours = (self.motion(self._token(one))[0] for one in (source, driving))
+        side = ours.shape[2]
+        grid = identity_grid(side, side, ours).expand(len(ours), -1, -1, -1)
+        found = attend(align.queries(ours), align.keys(theirs), places(grid.to(ours.dtype)))
+        return picture(found, side).float() - grid
 
     def _picture(self, observation: Observation) -> Tensor:
         """In [−1, 1], as precise as the weights are."""

@@ -45,10 +45,16 @@ class Clip:
         labels: bool = True,
         maps: Sequence[MapName] = (),
         parameters: Sequence[str] = (),
+        seen: bool = False,
     ) -> Sample:
-        """That many frames by chance, none of them twice unless the clip is shorter."""
-        total = self.entry.frames
-        return self.read(rng.choice(total, frames, replace=frames > total).tolist(), labels, maps, parameters)
+        """That many frames by chance, none of them twice unless there are fewer. seen: only such whose
+        landmarks are right; of a clip that has none, any."""
+        choice = np.arange(self.entry.frames)
+        if seen and self.entry.landmarks:
+            valid = self._truth(self.open(), ["valid"])["valid"]
+            choice = choice[valid] if valid.any() else choice
+        chosen = rng.choice(choice, frames, replace=frames > len(choice))
+        return self.read(chosen.tolist(), labels, maps, parameters)
 
     def read(
         self,

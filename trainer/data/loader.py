@@ -32,8 +32,8 @@ class Loader:
     Every clip comes once before any comes again, in another order each time. The ranks' batches are dealt
     from one pack: rank r of the world takes samples r·B … r·B + B of each world·B. workers: processes that
     decode; 0: this one does. labels: read masks too. prefetch: batches that each of them has ready. pin: put
-    batches where a GPU copies from fastest. Raises ValueError for numbers that make no sense, and for
-    parameters that can't be mirrored.
+    batches where a GPU copies from fastest. seen: only frames whose landmarks are right. Raises ValueError
+    for numbers that make no sense, and for parameters that can't be mirrored.
     """
 
     def __init__(
@@ -51,11 +51,14 @@ class Loader:
         parameters: Sequence[str] = (),
         prefetch: int = 2,
         pin: bool = False,
+        seen: bool = False,
     ) -> None:
         check_shares(batch, frames, rank, world)
         augmentation = augmentation or Augmentation()
         augmentation.check(parameters)
-        self.samples = _Samples(dataset, frames, seed, augmentation, labels, tuple(maps), tuple(parameters))
+        self.samples = _Samples(
+            dataset, frames, seed, augmentation, labels, tuple(maps), tuple(parameters), seen
+        )
         self.batch, self.rank, self.world = batch, rank, world
         self.workers, self.prefetch, self.pin = workers, prefetch, pin
         self.position = 0  # samples that all ranks have had together
@@ -137,16 +140,17 @@ class _Samples(Dataset[Sample]):
         labels: bool,
         maps: tuple[MapName, ...],
         parameters: tuple[str, ...],
+        seen: bool,
     ) -> None:
         self.dataset, self.frames, self.seed = dataset, frames, seed
-        self.augmentation = augmentation
+        self.augmentation, self.seen = augmentation, seen
         self.labels, self.maps, self.parameters = labels, maps, parameters
 
     def __getitem__(self, number: int) -> Sample:
         epoch, place = divmod(number, len(self.dataset))
         clip = self.dataset[int(_order(self.seed, epoch, len(self.dataset))[place])]
         random = rng(self.seed, "sample", number)
-        sample = clip.sample(random, self.frames, self.labels, self.maps, self.parameters)
+        sample = clip.sample(random, self.frames, self.labels, self.maps, self.parameters, self.seen)
         return self.augmentation(sample, random)
 
 

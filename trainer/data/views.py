@@ -30,6 +30,11 @@ class Views(NamedTuple):
             self.image[:, number], self.points[:, number], self.to_frame[:, number], self.valid[:, number]
         )
 
+    def parts(self, size: int) -> list["Views"]:
+        """Of so many clips each, in order."""
+        fields = [[None] * len(self.image) if one is None else torch.split(one, size) for one in self]
+        return [Views(*found) for found in zip(*fields, strict=False)]
+
     def rows(self) -> Observation:
         """All frames, clip after clip: B·K rows."""
         return Observation(*(field.flatten(0, 1) for field in self[:4]))
@@ -78,7 +83,7 @@ def cut(pictures: Tensor, corner: Tensor, side: Tensor, size: int) -> Tensor:
     # Two samples a pixel each way, averaged: squares may be larger than the crop, up to twice.
     grid = _grid(corner, side, 2 * size)
     fine = F.grid_sample(flat, grid, mode="bilinear", padding_mode="border", align_corners=False)
-    return F.avg_pool2d(fine, 2).unflatten(0, pictures.shape[:2])
+    return F.avg_pool2d(fine, 2).view(*pictures.shape[:3], size, size)
 
 
 def nearest(labels: Tensor, corner: Tensor, side: Tensor, size: int) -> Tensor:
@@ -86,7 +91,7 @@ def nearest(labels: Tensor, corner: Tensor, side: Tensor, size: int) -> Tensor:
     flat = labels.flatten(0, 1).unsqueeze(1).float()
     grid = _grid(corner, side, size)
     found = F.grid_sample(flat, grid, mode="nearest", padding_mode="border", align_corners=False)
-    return found.squeeze(1).to(torch.uint8).unflatten(0, labels.shape[:2])
+    return found.to(torch.uint8).view(*labels.shape[:2], size, size)
 
 
 def _grid(corner: Tensor, side: Tensor, size: int) -> Tensor:

@@ -1,0 +1,131 @@
+"""What a run learns from, and what it is looked at with: the same calls for prepared folders and for people
+who are rendered meanwhile."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from models.contract import CropRule
+from trainer.config import SYNTHETIC, Settings
+from trainer.data.dataset import ClipDataset
+from trainer.data.loader import Loader
+from trainer.data.rendered import RenderClip
+from trainer.data.samples import Augmentation, Sample, collate
+from trainer.data.stream import RenderedStream
+from trainer.data.synthetic.motion import STILLS
+from trainer.data.synthetic.seeds import rng
+from trainer.data.views import Views, views_of
+from trainer.data.workers import Rank
+from trainer.recipe import Recipe
+
+LARGER = 1.5  # side of rendered pictures / side of the network's crops
+SHOWN_SEED = 1  # of the people that a run is looked at with, when they are rendered
+
+
+class Source(Protocol):
+    """Endless batches, from where it was left."""
+
+    def __iter__(self) -> Iterator[Sample]: ...
+    def state_dict(self) -> dict[str, int]: ...
+    def load_state_dict(self, state: dict[str, int]) -> None: ...
+
+
+def source_of(
+    settings: Settings,
+    recipe: Recipe,
+    share: int,
+    here: Rank,
+    device: torch.device,
+    render: RenderClip | None = None,
+) -> Source:
+    """Samples to train with, `share` · accumulate of them to a batch of this rank.
+
+    Raises ValueError for a folder that is no data set or is too small, and for one without landmarks where
+    the recipe needs them; OSError where it can't be read.
+    """
+    count, asked = share * settings.accumulate, settings.samples
+    augmentation = Augmentation(mirror=asked.mirror, colour=asked.colour)
+    if settings.data == SYNTHETIC:
+        return RenderedStream(
+            count,
+            recipe.frames,
+            rendered_size(settings, recipe),
+            device,
+            settings.seed,
+            split="train",
+            held_out=asked.held_out,
+            rank=here.rank,
+            world=here.world,
+            style=STILLS,
+            augmentation=augmentation,
+            render=render,
+        )
+    dataset = _dataset(settings, recipe, "train")
+    if len(dataset) < settings.batch:
+        raise ValueError(
+            f"{settings.data}: too little data: {len(dataset)} clips to train, and a batch takes "
+            f"{settings.batch}"
+        )
+    return Loader(
+        dataset,
+        count,
+        recipe.frames,
+        settings.seed,
+        here.rank,
+        here.world,
+        asked.workers,
+        augmentation,
+        labels=False,
+        pin=device.type == "cuda",
+        seen=recipe.needs_points,
+    )
+
+
+def shown(
+    settings: Settings, recipe: Recipe, count: int, device: torch.device, render: RenderClip | None = None
+) -> Views:
+    """So many samples of people that training does not see: always the same, on the device. Raises as
+    `source_of` does."""
+    if settings.data == SYNTHETIC:
+        size = rendered_size(settings, recipe)
+        stream = RenderedStream(
+            count, recipe.frames, size, device, SHOWN_SEED, style=STILLS, prefetch=1, render=render
+        )
+        samples = next(iter(stream))
+    else:
+        dataset = _dataset(settings, recipe, "test")
+        each = [dataset[number % len(dataset)] for number in range(count)]
+        random = rng(SHOWN_SEED, "shown", 0)
+        samples = collate(
+            [clip.sample(random, recipe.frames, labels=False, seen=recipe.needs_points) for clip in each]
+        )
+    return seen_by(recipe, samples, device)
+
+
+def seen_by(recipe: Recipe, samples: Sample, device: torch.device) -> Views:
+    """What the recipe's network sees of a batch, on the device."""
+    picture, points, valid = (
+        tensor.to(device, non_blocking=True) for tensor in (samples.picture, samples.points, samples.valid)
+    )
+    on_device = samples._replace(picture=picture, points=points, valid=valid)
+    return views_of(on_device, crop_of(recipe), recipe.steady)
+
+
+def crop_of(recipe: Recipe) -> CropRule:
+    """The square that training sees: the source's, for both, since both are of one clip."""
+    return recipe.generator.spec.source
+
+
+def rendered_size(settings: Settings, recipe: Recipe) -> int:
+    return settings.samples.size or round(LARGER * recipe.generator.spec.source.size)
+
+
+def _dataset(settings: Settings, recipe: Recipe, split: Any) -> ClipDataset:
+    dataset = ClipDataset(Path(settings.data), split, settings.samples.held_out)
+    if recipe.needs_points and (lacking := [clip for clip in dataset.clips if not clip.landmarks]):
+        raise ValueError(
+            f"{settings.data}: recipe {recipe.name} needs landmarks, and clip {lacking[0].id} has none"
+        )
+    return dataset

@@ -1,0 +1,158 @@
+"""Training of the networks:
+
+    python -m trainer.train imf --config tiny --data data/rendered
+    python -m trainer.train imf --config light --data synthetic
+    torchrun --nproc-per-node 8 -m trainer.train imf --data data/vfhq --run runs/imf --resume auto
+    torchrun --nnodes 2 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint HOST:29500 -m trainer.train …
+    python -m trainer.train dae_gan --config rafd --data data/rafd --start runs/dae_gan/checkpoints/best.pt
+
+A run is a folder: settings.json, log.jsonl, TensorBoard's events, samples/ and checkpoints/. SIGTERM and
+Ctrl-C save and end it; `--resume auto` goes on, bit for bit on a CPU.
+"""
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from models.command_line import parse, tell
+from models.vgg import load_vgg
+from trainer import checkpoint, recipes
+from trainer.checkpoint import Checkpoints
+from trainer.config import Settings, share_of
+from trainer.distributed import device_of, joined
+from trainer.feed import shown, source_of
+from trainer.journal import Journal
+from trainer.loop import Loop, Stopped
+from trainer.recipe import Recipe
+
+NAME = "python -m trainer.train"
+CONFIG = "--config"
+USUAL = "paper"
+LOOKED_AT = 16  # people that a run is looked at with
+INTERRUPTED = 130  # exit code after Ctrl-C
+
+
+def train(settings: Settings, name: str) -> None:
+    """A run, to its end. Raises ValueError and OSError, one line, for what can't be done, Stopped after a
+    signal."""
+    folder = settings.run
+    assert folder is not None
+    device = device_of(settings.device)
+    with joined(device) as here:
+        share = share_of(settings, here.world)
+        recipe = build(settings, name)
+        if here.rank == 0 and recipe.matches_instead:
+            tell(
+                "no VGG-19 here: features of the discriminator are matched instead; --vgg FILE names it", NAME
+            )
+        recipe.to(device)
+        if device.type == "cuda":
+            recipe.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        source = source_of(settings, recipe, share, here, device)
+        views = shown(settings, recipe, LOOKED_AT, device)
+        begun = _found(settings, folder)
+        with (
+            Journal(folder, enabled=here.rank == 0) as journal,
+            Checkpoints(folder / "checkpoints", settings.keep) as checkpoints,
+        ):
+            loop = Loop(settings, recipe, source, views, checkpoints, journal, here, device)
+            if begun is not None:
+                loop.load(begun) if settings.start is None else loop.begin_with(begun)
+            journal.resume(loop.progress.step)
+            journal.describe({"recipe": name, "world": here.world, **plain(settings)})
+            if settings.compile:
+                recipe.compile_networks()
+            done = loop.run()
+    if here.rank == 0:
+        print(f"{folder}: {done.pictures} pictures in {done.step} steps, {done.skipped} of them skipped.")
+
+
+def build(settings: Settings, name: str) -> Recipe:
+    """The recipe, on the CPU; the same for the same seed. Raises ValueError for what it can't be."""
+    entry = recipes.get(name)
+    if unknown := [one for one in settings.ablate if one not in entry.ablations]:
+        raise ValueError(f"ablate {unknown[0]!r} is unknown; known for {name}: {', '.join(entry.ablations)}")
+    if settings.model.partition(":")[0] != name:
+        raise ValueError(f"model {settings.model}: recipe {name} trains {name}:SIZE")
+    torch.manual_seed(settings.seed)
+    return entry.build(settings, load_vgg(settings.vgg))
+
+
+def _found(settings: Settings, folder: Path) -> Any:
+    """The checkpoint to go on from, or to begin with. Raises ValueError where there is one that nobody asked
+    for."""
+    if settings.start is not None:
+        return checkpoint.read(settings.start)
+    if settings.resume == "never":
+        if (there := checkpoint.latest(folder / "checkpoints")) is not None:
+            raise ValueError(f"{there} is there: go on with --resume auto, or name another folder by --run")
+        return None
+    if settings.resume != "auto":
+        return checkpoint.read(Path(settings.resume))
+    found = checkpoint.latest_whole(folder / "checkpoints")
+    if found is None:
+        return None
+    for remark in found.passed:
+        tell(f"warning: passed over: {remark}", NAME)
+    return found.state
+
+
+def plain(settings: Settings) -> dict[str, Any]:
+    """The settings, as JSON takes them."""
+    found: dict[str, Any] = json.loads(json.dumps(asdict(settings), default=str))
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command. Exit code 2 and one line for what can't be done, 130 after Ctrl-C, 0 after SIGTERM."""
+    name, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    if name in ("-h", "--help"):
+        print(f"usage: {NAME} RECIPE [--config CONFIG] [OPTIONS]; RECIPE --help lists its options\n")
+        for one in recipes.names():
+            print(f"  {one:<13} --config {' | '.join(recipes.get(one).configs)}")
+        return 0
+    try:
+        settings = settings_of(name, rest)
+        train(settings, name)
+    except Stopped as end:
+        tell("stopped, and saved: --resume auto goes on from here", NAME)
+        return INTERRUPTED if end.signal == signal.SIGINT else 0
+    except OSError as error:
+        tell(f"{error.filename or 'error'}: {error.strerror or error}", NAME)
+        return 2
+    except ValueError as error:
+        tell(str(error), NAME)
+        return 2
+    except KeyboardInterrupt:
+        tell("stopped before the first step", NAME)
+        return INTERRUPTED
+    return 0
+
+
+def settings_of(name: str, arguments: Sequence[str]) -> Settings:
+    """What a command line asks for: the configuration's defaults, and whatever else is said. Exits with one
+    line and code 2 for options that there aren't; raises ValueError for an unknown recipe or configuration.
+    """
+    entry = recipes.get(name)
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument(CONFIG, default=USUAL)
+    chosen, rest = parser.parse_known_args(list(arguments))
+    if chosen.config not in entry.configs:
+        known = ", ".join(entry.configs)
+        raise ValueError(f"config {chosen.config!r} is unknown; known for {name}: {known}")
+    usual = entry.configs[chosen.config]
+    usual = replace(usual, run=Path("runs", f"{name}-{chosen.config}"))
+    switches = "\n".join(f"  {one}: {ablation.expected}" for one, ablation in entry.ablations.items())
+    about = f"{entry.settings.__doc__}\n\n{CONFIG} {' | '.join(entry.configs)}\n\nablate:\n{switches}"
+    return parse(entry.settings, rest, f"{NAME} {name}", about, default=usual)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
