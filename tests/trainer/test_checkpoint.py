@@ -470,13 +470,13 @@ def test_where_none_can_be_read_nobody_starts_anew(tmp_path: Path) -> None:
 
 
 def test_no_flipped_bit_is_read_over(tmp_path: Path) -> None:
-    """One in every byte where the archive's own tables are, and in some of those between."""
+    """One in every byte of the table of contents, at the end, and in some before."""
     saved(tmp_path, 1)
     path = tmp_path / "step-00000001.pt"
     expected, content = read(path), path.read_bytes()
     chance = random.Random(0)
     told = []
-    for place in (*range(0, len(content), 61), *range(len(content) - 700, len(content), 3)):
+    for place in (*range(0, len(content), 61), *range(len(content) - 900, len(content))):
         changed = bytearray(content)
         changed[place] ^= 1 << chance.randrange(8)
         path.write_bytes(changed)
@@ -486,7 +486,7 @@ def test_no_flipped_bit_is_read_over(tmp_path: Path) -> None:
             told.append(str(error))
         else:
             assert_same(found, expected)  # it was padding
-    assert len(told) > 200
+    assert len(told) > 600
     assert all(line.startswith(f"{path}: ") and "\n" not in line for line in told)
 
 
