@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.landmark_regressor import lay_out
+from models.layers import lay_out
 
 SIDE = 96  # pixels
 NUMBERS = 128

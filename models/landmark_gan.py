@@ -42,24 +42,27 @@ CODE_SIGMA = 1.0  # pixels: the authors' program takes 1/3 of half the window, w
 CODE_OVERSIZE = 2  # it draws at 128² for pictures of 64², and shrinks
 
 
+Heat = Literal["paper", "code"]
+
+
 @dataclass(frozen=True)
 class Layout:
     """Shapes of a size."""
 
     side: int  # of the pictures, pixels: a multiple of 16
     width: int = WIDTH  # of the U-Net, at full size
+    heat: Heat = "paper"  # how heat maps are drawn
 
 
 SIZES = {
     "64": Layout(64),  # the paper's (section 3, Task and Data)
+    "64-code": Layout(64, heat="code"),  # as the authors' program draws heat maps
     "128": Layout(128),
     "256": Layout(256),
     "light": Layout(256, width=32),  # for live use
     "tiny": Layout(64, width=8),  # for training on two processor cores
 }
 FIRST = next(iter(SIZES))
-
-Heat = Literal["paper", "code"]
 
 CENTRE = LANDMARKS_68[28]  # on the nose bridge; counted from 0
 CROP = CropRule(size=SIZES[FIRST].side, scale=2.5, anchors=LANDMARKS_68, centre=CENTRE)
@@ -207,7 +210,7 @@ class Discriminator(nn.Module):
 
 @register
 class LandmarkGan(Reenactor[Appearance, Structure]):
-    """size: one of `SIZES`; heat: how the maps are drawn; width: of the U-Net, other than that size's own.
+    """size: one of `SIZES`; heat and width: other than that size's own.
 
     Raises ValueError for sizes and heat maps that there are not.
     """
@@ -222,14 +225,14 @@ class LandmarkGan(Reenactor[Appearance, Structure]):
         size=FIRST,
     )
 
-    def __init__(self, size: str = FIRST, heat: Heat = "paper", width: int | None = None) -> None:
+    def __init__(self, size: str = FIRST, heat: Heat | None = None, width: int | None = None) -> None:
         super().__init__()
         if size not in SIZES:
             raise ValueError(f"unknown size {size!r} of landmark_gan; known: {', '.join(SIZES)}")
         layout = SIZES[size]
         crop = replace(CROP, size=layout.side)
         self.spec = replace(type(self).spec, source=crop, driving=crop, size=size)
-        self.heat = HeatMaps(layout.side, heat)
+        self.heat = HeatMaps(layout.side, heat or layout.heat)
         self.generator = UNet(width or layout.width)
         share = torch.zeros(2, POINTS)  # of the lips' and of the eyes' own gain, in each point
         share[0, LIPS], share[1, EYES] = 1, 1

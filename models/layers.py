@@ -305,6 +305,14 @@ def faded_border(size: int, share: float = 0.03) -> Tensor:
     return torch.minimum(line.view(1, -1), line.view(-1, 1))[None, None]
 
 
+def lay_out(network: nn.Module) -> None:
+    """Kernels with their channels last, as GPUs' tensor cores want them, and as CPUs are a third faster with
+    in small networks; pictures then follow."""
+    for parameter in network.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+
+
 def without_autocast(device: str, unless: torch.dtype | None = None) -> AbstractContextManager[object]:
     """For points, grids and flows, which half precision would spoil, unless it is that one. Does nothing
     where autocast is off: an exported graph would carry the change of mode along.

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from models.command_line import parse, tell
+from models.layers import lay_out
 from models.vgg import load_vgg
 from trainer import checkpoint, recipes
 from trainer.checkpoint import Checkpoints
@@ -54,7 +55,7 @@ def train(settings: Settings, name: str) -> None:
             )
         recipe.to(device)
         if device.type == "cuda":
-            recipe.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            lay_out(recipe)
         source = source_of(settings, recipe, share, here, device)
         views = shown(settings, recipe, LOOKED_AT, device)
         begun = _found(settings, folder)

@@ -143,7 +143,7 @@ def test_each_size_draws_its_own(size: str) -> None:
 
 
 def test_unknown_sizes_and_heat_maps_are_refused() -> None:
-    with pytest.raises(ValueError, match="64, 128, 256"):
+    with pytest.raises(ValueError, match="64, 64-code, 128, 256"):
         LandmarkGan("512")
     with pytest.raises(ValueError, match="paper, code"):
         HeatMaps(64, "sharp")  # type: ignore[arg-type]
