@@ -49,6 +49,26 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     return folder
 
 
+@pytest.fixture(scope="session")
+def exported_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """`exported_run(model)`: the folder that the command made of a run's checkpoint, once. Whoever changes it
+    changes a copy."""
+    from tests.trainer.runs import run_of
+    from trainer.export import main
+
+    made: dict[str, Path] = {}
+
+    def folder(model: str) -> Path:
+        if model not in made:
+            place = tmp_path_factory.mktemp("run")
+            run = run_of(model, place / "run")
+            assert main([str(run), "--output", str(place / "model")]) == 0
+            made[model] = place / "model"
+        return made[model]
+
+    return folder
+
+
 @pytest.fixture
 def loopback_ice(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let peers in this process find each other on machines without a network: ICE leaves loopback

@@ -1,7 +1,12 @@
-"""A generator as ONNX graphs, for whoever has ONNX Runtime and no code of our networks:
+"""A generator as a serving directory: ONNX graphs, for whoever has ONNX Runtime and no code of our networks.
 
+    python -m trainer.export runs/imf --output exported/imf        # the best that this training has left
+    python -m trainer.export runs/imf/checkpoints/step-00001234.pt --output exported/imf
     python -m trainer.export imf:light --weights imf.safetensors --output exported/imf
     python -m trainer.export liveportrait --precision fp16 --output exported/liveportrait
+
+Beside the graphs are `weights.safetensors`, the same for torch, and `picture.png`, which the graphs drew. Of
+a checkpoint, the running mean of the generator is taken.
 
 Each call of the contract becomes a graph, and `spec.json` says what goes in and what comes out. What one
 graph gives, another takes by the same name:
@@ -40,6 +45,8 @@ from models import registry, weights
 from models.contract import Reenactor, Spec
 from models.describe import named
 from trainer.graphs import GRAPHS, OPSET, graphs_of, traced
+from trainer.serving_picture import serving_picture
+from trainer.trained import Training, checkpoint_at, generator_of
 from trainer.trial import Place, Session, decibels, furthest, scene
 
 FORMAT = 1  # of spec.json
@@ -47,6 +54,7 @@ TOLERANCE = 1e-4  # of a tensor's own largest number
 LEAST_DB = 40.0  # of a picture in fp16
 TRACED, TRIED = 3, (1, 4)  # sessions in the batch that a graph is traced with, and in those that try it
 STOPPED = 130  # exit code after Ctrl-C
+WEIGHTS, PICTURE = "weights.safetensors", "picture.png"  # what lies beside the graphs
 
 Precision = Literal["float32", "fp16"]
 Network = Reenactor[Any, Any]
@@ -65,20 +73,25 @@ class Exported:
 
 
 def export(
-    network: Network, output: Path, precision: Precision = "float32", untrained: bool = False
+    network: Network,
+    output: Path,
+    precision: Precision = "float32",
+    untrained: bool = False,
+    training: Training | None = None,
 ) -> Iterator[Exported]:
-    """Write the graphs and `spec.json` into the folder `output`, telling of each graph. The folder is there
-    when the last was told of, whole, or not at all.
+    """Write the graphs, `spec.json`, weights and picture into the folder `output`, telling of each graph. The
+    folder is there when the last was told of, whole, or not at all.
 
-    untrained: for `spec.json`, whether the weights are random ones. Raises ValueError for what `check`
-    refuses and for a graph that is out of tolerance, OSError where nothing can be written.
+    untrained: for `spec.json`, whether the weights are random ones; training: likewise, where they are from,
+    if from a checkpoint. Raises ValueError for what `check` refuses, for weights that are not finite and for
+    a graph that is out of tolerance, OSError where nothing can be written.
     """
     check(network.spec, output, precision)
     output.parent.mkdir(parents=True, exist_ok=True)
     folder = output.with_name(f".{output.name}.{os.getpid()}.part")
     folder.mkdir()
     try:
-        yield from _written(network.eval(), folder, precision, untrained)
+        yield from _written(network.eval(), folder, precision, untrained, training)
         if output.exists():
             output.rmdir()  # it is empty, and not everywhere may a folder take another's place
         folder.rename(output)
@@ -100,8 +113,16 @@ def check(spec: Spec, output: Path, precision: Precision) -> None:
         raise ValueError(f"{output} is not empty; expected a folder, new or empty")
 
 
-def _written(network: Network, folder: Path, precision: Precision, untrained: bool) -> Iterator[Exported]:
+def _written(
+    network: Network, folder: Path, precision: Precision, untrained: bool, training: Training | None
+) -> Iterator[Exported]:
+    from PIL import Image
+
     half = precision == "fp16"
+    files = {}
+    if network.spec.needs_weights:
+        weights.save(network, folder / WEIGHTS)
+        files[WEIGHTS] = weights.file_sha256(folder / WEIGHTS)
     # In half precision are the weights, and what the network itself makes of pictures with them.
     lowered = copy.deepcopy(network).half() if half else network
     example = scene(network, TRACED, seed=0)
@@ -112,10 +133,11 @@ def _written(network: Network, folder: Path, precision: Precision, untrained: bo
     known = [dict(truth) for truth in truths]
     dtypes: dict[str, torch.dtype] = {}
     told = {}
+    sessions = {}
     for name in graphs_of(network):
         started, path = time.perf_counter(), folder / f"{name}.onnx"
         traced(lowered, name, example, dtypes).save(path, external_data=False)
-        session = Session(path)
+        session = sessions[name] = Session(path)
         found = [session(one) for one in known]
         tried = [_judged(name, *pair, half) for pair in zip(found, truths, strict=True)]
         error, tensor = max((error, tensor) for error, tensor, _ in tried)
@@ -132,17 +154,21 @@ def _written(network: Network, folder: Path, precision: Precision, untrained: bo
             "outputs": [_told(one) for one in session.outputs],
         }
         yield Exported(name, path.stat().st_size, time.perf_counter() - started, error, tensor, db)
+    Image.fromarray(serving_picture(network, sessions)).save(folder / PICTURE)
+    files[PICTURE] = weights.file_sha256(folder / PICTURE)
     spec = asdict(network.spec) | {"reads": sorted(network.spec.reads)}
     page = {
         "format": FORMAT,
         "spec": spec,
         "precision": precision,
         "untrained": untrained,
+        "training": training and asdict(training),
         "weights": weights.digest(network.state_dict()) if network.spec.needs_weights else None,
         "opset": OPSET,
         "torch": torch.__version__,
         "onnx": metadata.version("onnx"),
         "graphs": told,
+        "files": files,
     }
     (folder / "spec.json").write_text(json.dumps(page, indent=1) + "\n", encoding="utf-8")
 
@@ -175,16 +201,41 @@ def _told(place: Place) -> dict[str, Any]:
     return {"name": place.name, "dtype": dtype, "shape": list(place.shape)}
 
 
+def _is_path(model: str) -> bool:
+    """A checkpoint or a run's folder? A generator's name is none, whatever lies beside us."""
+    if model.partition(":")[0] in registry.names():
+        return False
+    return model.endswith(".pt") or "/" in model or os.sep in model or Path(model).is_dir()
+
+
+def _asked_for(
+    model: str, file: str | None, output: Path, precision: Precision
+) -> tuple[Network, Training | None]:
+    """Raises ValueError for what there isn't, and for what can't be exported."""
+    if _is_path(model):
+        if file is not None:
+            raise ValueError(f"{model} is a checkpoint, with its weights: leave --weights out")
+        return generator_of(checkpoint_at(Path(model)))
+    check(registry.parse(model)[0].spec, output, precision)
+    if file is not None and file.endswith(".pt"):
+        return generator_of(Path(file), model)
+    return weights.create(model, file), None
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Exit code 2 and one line for what can't be exported, 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(
-        prog="python -m trainer.export", description="Write a generator as ONNX graphs."
+        prog="python -m trainer.export", description="Write a generator as a serving directory."
     )
-    parser.add_argument("model", metavar="NAME[:SIZE]", help="the generator")
+    parser.add_argument(
+        "model",
+        metavar="NAME[:SIZE]|RUN|CHECKPOINT",
+        help="the generator, or what a training has left of one",
+    )
     parser.add_argument(
         "--weights",
         metavar="FILE",
-        help="its weights (safetensors), or random; by default those that models.fetch got",
+        help="its weights (safetensors, or a checkpoint), or random; by default those that models.fetch got",
     )
     parser.add_argument(
         "--output", metavar="DIR", type=Path, required=True, help="the folder to write: a new or an empty one"
@@ -201,12 +252,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{parser.prog}: {' '.join(line.split())}", file=sys.stderr)
 
     try:
-        check(registry.parse(asked.model)[0].spec, asked.output, asked.precision)
-        network = weights.create(asked.model, asked.weights)
+        network, training = _asked_for(asked.model, asked.weights, asked.output, asked.precision)
         untrained = asked.weights == weights.RANDOM
         if untrained:
             tell(f"warning: model {asked.model} has random weights: its picture is noise")
-        for one in export(network, asked.output, asked.precision, untrained):
+        for one in export(network, asked.output, asked.precision, untrained, training):
             picture = "" if one.db == math.inf else f", pictures {one.db:.1f} dB"
             print(
                 f"{one.graph}.onnx: {one.size / 1e6:.1f} MB, {one.seconds:.1f} s, "

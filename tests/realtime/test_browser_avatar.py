@@ -16,6 +16,7 @@ from realtime.bench.process import Running
 from tests.live import PORTRAIT
 from tests.realtime import browsing
 from tests.realtime.browsing import WATCHED, Picture, difference, until, visit
+from tests.trainer.runs import TINY
 
 pytestmark = pytest.mark.browser
 
@@ -60,9 +61,12 @@ def test_an_exported_avatars_mouth_opens_as_the_drivers(
         mouth_follows(browser, running.address)
 
 
-def test_an_exported_network_is_shown(browser: Browser, exported: Callable[..., Path]) -> None:
+@pytest.mark.parametrize("model", TINY)
+def test_what_a_training_leaves_is_shown(
+    browser: Browser, exported_run: Callable[[str], Path], model: str
+) -> None:
     """Its weights are random: what is seen is no portrait, but it moves."""
-    with browsing.server("--model", str(exported("landmark_gan"))) as running:
+    with browsing.server("--model", str(exported_run(model))) as running:
         there = visit(browser, running.address)
         there.start()
         frames = [picture for _, picture in there.numbered(40)]

@@ -3,15 +3,19 @@
 import hashlib
 import json
 import math
+import pickle
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import onnxruntime
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from models import weights
@@ -20,9 +24,12 @@ from models.describe import example, named
 from models.layers import flow_warp
 from tests.models.test_contract import NARROW, narrow
 from tests.models.tiny import Tiny, TinyAppearance, TinyStructure
+from tests.trainer.runs import TINY, run_of, state_of
 from trainer.export import export, main
 from trainer.graphs import graphs_of, traced
-from trainer.trial import decibels, difference, scene
+from trainer.serving_picture import SHOWN, serving_picture
+from trainer.trained import Training, checkpoint_at, generator_of
+from trainer.trial import Session, decibels, difference, scene
 
 PROGRAM = "python -m trainer.export: "
 QUICK = ("tiny", "landmark_gan")  # torch takes minutes to trace the others
@@ -205,8 +212,10 @@ def test_the_page_tells_what_a_server_has_to_know(exported: Any) -> None:
         {"name": "source.image", "dtype": "float32", "shape": ["sources", 3, 32, 32]}
     ]
     assert page["graphs"]["neutral"]["inputs"] == [{"name": "codes.token", **token, "shape": ["codes", 4]}]
+    assert page["training"] is None
     assert {path.name for path in folder.iterdir()} == {
         "spec.json",
+        *page["files"],
         *(one["file"] for one in page["graphs"].values()),
     }
 
@@ -215,6 +224,10 @@ def test_the_files_are_those_that_the_page_tells_of(exported: Any) -> None:
     folder = exported("tiny")
     page = Stranger(folder).page
     assert page["opset"] == 20
+    assert page["files"] == {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        for name in ("weights.safetensors", "picture.png")
+    }
     for told in page["graphs"].values():
         data = (folder / told["file"]).read_bytes()
         assert hashlib.sha256(data).hexdigest() == told["sha256"]
@@ -229,6 +242,59 @@ def test_what_a_network_does_not_read_is_no_input(exported: Any) -> None:
     assert [one["name"] for one in graphs["structure"]["inputs"]] == ["driving.points", "driving.to_frame"]
     wishes = [one["name"] for one in graphs["transfer"]["inputs"] if one["name"].startswith("controls.")]
     assert {name.removeprefix("controls.") for name in wishes} == set(narrow("landmark_gan").spec.controls)
+
+
+@pytest.mark.parametrize("model", TINY)
+def test_a_checkpoint_becomes_a_serving_directory(
+    exported_run: Callable[[str], Path], tmp_path: Path, model: str
+) -> None:
+    """With the running mean of its generator."""
+    folder = exported_run(model)
+    stranger, network = Stranger(folder), weights.load(folder / "weights.safetensors", model).eval()
+    state = state_of(model)
+    assert all(torch.equal(tensor, state["ema"][key]) for key, tensor in network.state_dict().items())
+    page = stranger.page
+    assert page["training"] == {"recipe": model.partition(":")[0], "step": 12, "pictures": 192}
+    assert page["untrained"] is False
+    assert (page["spec"]["name"], page["spec"]["size"]) == tuple(model.split(":"))
+    assert set(stranger.graphs) == set(graphs_of(network))
+    true = scene(network, 2, seed=7)
+    for graph, gives in (("structure", "structure"), ("transfer", "moved")):
+        assert_same(stranger.run(graph, **true), gives, true[gives])
+    drawn = stranger.run("decode", **true)
+    assert difference(drawn["rgb"], true["rgb"]) <= 1e-4
+
+
+def test_the_picture_shows_what_the_graphs_draw(exported_run: Callable[[str], Path]) -> None:
+    """Other weights, another third column, and nothing else."""
+    model = "landmark_gan:tiny"
+    folder = exported_run(model)
+    page = np.asarray(Image.open(folder / "picture.png").convert("RGB")).astype(int)
+    sessions = {name: Session(folder / f"{name}.onnx") for name in graphs_of(weights.seeded(model))}
+    network = weights.load(folder / "weights.safetensors").eval()
+    assert np.array_equal(serving_picture(network, sessions), page)
+
+    class Inverted(Session):
+        def __call__(self, known: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {name: 1 - tensor for name, tensor in super().__call__(known).items()}
+
+    sessions["decode"] = Inverted(folder / "decode.onnx")
+    changed = (serving_picture(network, sessions) != page).any((0, 2))
+    first = int(changed.argmax())
+    assert 0.6 < first / len(changed) < 0.75
+    assert changed[first : first + SHOWN].mean() > 0.9
+    assert not changed[first + SHOWN :].any()
+
+
+def test_a_runs_folder_means_its_best(tmp_path: Path) -> None:
+    run = run_of("landmark_gan:tiny", tmp_path / "run", steps=(7, 100_000_012, 90))
+    checkpoints = run / "checkpoints"
+    (checkpoints / ".step-200000000.pt.77.part").touch()
+    assert checkpoint_at(run) == checkpoints / "step-100000012.pt"
+    (checkpoints / "step-00000007.pt").rename(checkpoints / "best.pt")
+    assert checkpoint_at(run) == checkpoints / "best.pt"
+    assert checkpoint_at(checkpoints / "step-00000090.pt") == checkpoints / "step-00000090.pt"
+    assert generator_of(checkpoint_at(run))[1] == Training("landmark_gan", 7, 112)
 
 
 def test_a_portrait_that_is_prepared_on_the_host_has_no_graph() -> None:
@@ -303,6 +369,61 @@ def test_what_cannot_be_exported_is_refused(tmp_path: Path, capsys: pytest.Captu
     told = refused(capsys, "warp", "--precision", "fp16", "--output", new)
     assert told == "model warp runs in float32 only: leave --precision fp16 out"
     assert not list(tmp_path.iterdir())
+
+
+class Bomb:
+    """Pickled, it asks for a call."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.trace,)
+
+
+def test_what_is_no_whole_checkpoint_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, file, new = "landmark_gan:tiny", tmp_path / "odd.pt", tmp_path / "new"
+    whole = state_of(model)
+    key, tensor = next(iter(whole["ema"].items()))
+
+    def told(state: Any, *arguments: str | Path) -> str:
+        torch.save(state, file)
+        said = refused(capsys, *(arguments or (file,)), "--output", new)
+        assert said.startswith(f"{file}: ")
+        return said.removeprefix(f"{file}: ")
+
+    assert "no checkpoint" in refused(capsys, tmp_path, "--output", new)
+    assert "there is no such file" in refused(capsys, file, "--output", new)
+    assert "it holds a list" in told([1, 2])
+    for missing in ("recipe", "model", "step", "pictures", "ema"):
+        assert repr(missing) in told({name: part for name, part in whole.items() if name != missing})
+    assert "'step'" in told(whole | {"step": "12"})
+    assert "unknown size 'huge'" in told(whole | {"model": "landmark_gan:huge"})
+    assert "unknown model 'nonesuch'" in told(whole | {"model": "nonesuch"})
+    assert f"{key} is missing" in told(whole | {"ema": {k: v for k, v in whole["ema"].items() if k != key}})
+    assert "more.weight is unexpected" in told(whole | {"ema": whole["ema"] | {"more.weight": tensor}})
+    assert f"{key} is a int" in told(whole | {"ema": whole["ema"] | {key: 5}})
+    assert "expects 8×71×3×3" in told(whole | {"ema": whole["ema"] | {key: tensor[:1]}})
+    assert "expects 8×71×3×3 float32" in told(whole | {"ema": whole["ema"] | {key: tensor.half()}})
+    assert "NaN" in told(whole | {"ema": whole["ema"] | {key: tensor * math.nan}})
+    other = told(whole, "imf", "--weights", file)
+    assert other == "weights of model landmark_gan:tiny; expected those of imf"
+    assert "expected those of landmark_gan:64" in told(whole, "landmark_gan:64", "--weights", file)
+    data = file.read_bytes()
+    for length in (0, 100, len(data) // 2, len(data) - 10):
+        file.write_bytes(data[:length])
+        assert str(file) in refused(capsys, file, "--output", new)
+    trace = tmp_path / "trace"
+    told(whole | {"ema": Bomb(trace)})
+    file.write_bytes(pickle.dumps(Bomb(trace)))
+    refused(capsys, file, "--output", new)
+    assert sorted(tmp_path.iterdir()) == [file]
+
+
+def test_a_checkpoint_has_its_own_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = run_of("landmark_gan:tiny", tmp_path / "run")
+    said = refused(capsys, run, "--weights", "random", "--output", tmp_path / "new")
+    assert said == f"{run} is a checkpoint, with its weights: leave --weights out"
 
 
 def test_a_folder_that_cannot_be_written_is_refused(
