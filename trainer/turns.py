@@ -111,5 +111,5 @@ def base_rate(learning: Learning, network: str) -> float:
 
 def lazy_share(recipe: Recipe, network: str) -> float:
     """k/(k + 1) of a network that is regularised every k steps, 1 of any other."""
-    every = max(phase.every for phase in phases_of(recipe) if network in phase.trains)
+    every = max((phase.every for phase in phases_of(recipe) if network in phase.trains), default=1)
     return 1.0 if every == 1 else every / (every + 1)
