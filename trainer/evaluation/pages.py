@@ -1,0 +1,53 @@
+"""Pictures of an evaluation, as files."""
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trainer.drawings import error_map, panel, to_levels
+from trainer.evaluation.readings import Readings
+
+ABOVE = ("source", "driving", "drawn", "truth", "error", "copy's error")
+SHOWN = 12  # rows of a page
+LEAST = 128  # pixels that a picture is shown with
+
+
+def page(found: Readings, rows: int = SHOWN) -> Tensor:
+    """3×H×W: some of what was drawn, evenly chosen over the clips and not by how it came out."""
+    lines, begin = [], 0
+    clips = len(found.framed)
+    chosen = {number * clips // min(rows, clips) for number in range(min(rows, clips))}
+    for number, clip in enumerate(found.framed):
+        if number in chosen:
+            frame = number % len(clip.truth)
+            source, truth = clip.source.image[0], clip.truth[frame]
+            drawn = found.pictures.network[begin + frame]
+            driving = _sized(clip.driving.image[frame], truth.shape[-1])
+            lines.append([source, driving, drawn, truth, error_map(drawn, truth), error_map(source, truth)])
+        begin += len(clip.truth)
+    side = lines[0][0].shape[-1]
+    return panel(lines, ABOVE, enlarged=max(1, LEAST // side))
+
+
+def save_picture(path: Path, picture: Tensor) -> None:
+    """As PNG. Raises OSError where it can't be written."""
+    from PIL import Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(to_levels(picture)).save(path)
+
+
+def save_pictures(folder: Path, found: Readings) -> None:
+    """All that was drawn and the truth of each: for networks that run elsewhere."""
+    truth = torch.cat([clip.truth for clip in found.framed])
+    for number, (drawn, true) in enumerate(zip(found.pictures.network, truth, strict=True)):
+        save_picture(folder / f"{number:05d}-drawn.png", drawn)
+        save_picture(folder / f"{number:05d}-truth.png", true)
+
+
+def _sized(picture: Tensor, side: int) -> Tensor:
+    if picture.shape[-1] == side:
+        return picture
+    return F.interpolate(picture[None], (side, side), mode="bilinear", antialias=True)[0]

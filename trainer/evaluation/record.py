@@ -1,0 +1,102 @@
+"""An evaluation as what JSON can hold. An infinite number is the word "inf": JSON has none."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from trainer.data.files import write_json
+from trainer.evaluation.papers import reported
+from trainer.evaluation.probing import MOTIONS, Probed
+from trainer.evaluation.readings import Reading, Readings
+from trainer.evaluation.retrieval import Retrieved
+from trainer.metrics.summary import Summary
+
+FORMAT = 1
+Document = dict[str, Any]
+
+
+def of_readings(found: Readings, network: str) -> Document:
+    """network: by its name, for what its paper reports."""
+    return {
+        "figures": [_of_reading(one, network) for one in found.figures],
+        "notes": list(found.notes),
+    }
+
+
+def of_steadiness(found: Mapping[str, Summary]) -> Document:
+    return {name: one._asdict() for name, one in found.items()}
+
+
+def of_probes(found: Probed) -> Document:
+    motion = {
+        name: {
+            "mean_r2": one.mean,
+            "r2": dict(zip(MOTIONS, one.r2.tolist(), strict=True)),
+            "n_train": one.n_train,
+            "n_test": one.n_test,
+        }
+        for name, one in (("structure", found.structure), ("appearance", found.appearance))
+    }
+    who = {
+        name: {"share": one.share, "chance": one.chance, "times_chance": one.share / one.chance, "n": one.n}
+        for name, one in (("structure", found.who_structure), ("appearance", found.who_appearance))
+    }
+    return {"motion_r2_synthetic": motion, "identity_retrieval_at_1_synthetic": who}
+
+
+def of_retrieval(found: Retrieved) -> Document:
+    values = found._asdict()
+    spread = values.pop("spread")
+    return values | {
+        "embedded_face_within": spread.within,
+        "embedded_face_between": spread.between,
+        "embedded_face_within_over_between": spread.ratio,
+    }
+
+
+def save(path: Path, document: Mapping[str, Any] | Sequence[Any]) -> None:
+    """Raises OSError where it can't be written."""
+    write_json(path, _plain(document))
+
+
+def load(path: Path) -> Document:
+    """What `save` wrote. Raises ValueError for a file of another format, OSError where it can't be read."""
+    found: Document = _numbers(json.loads(path.read_text(encoding="utf-8")))
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        raise ValueError(f"{path}: not figures of this program's format {FORMAT}")
+    return found
+
+
+def _of_reading(one: Reading, network: str) -> Document:
+    return {
+        "name": one.name,
+        "unit": one.measure.unit,
+        "better": one.measure.better,
+        "meaning": one.measure.meaning,
+        "drawn": one.drawn._asdict(),
+        "copy": one.copy._asdict(),
+        "mean_face": one.mean._asdict(),
+        "beats_both": one.beats,
+        "of_copy": one.drawn.mean / one.copy.mean if one.copy.mean else None,
+        "paper": reported(network, one.experiment, one.name),
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else "inf" if value > 0 else "-inf"
+    return str(value) if isinstance(value, Path) else value
+
+
+def _numbers(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _numbers(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_numbers(one) for one in value]
+    return float(value) if value in ("inf", "-inf") else value

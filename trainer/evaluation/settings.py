@@ -1,0 +1,62 @@
+"""What an evaluation can be told."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+SYNTHETIC = "synthetic"  # in place of a folder
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is measured. Raises ValueError for numbers that make no sense."""
+
+    weights: str
+    """Of the network: safetensors, a checkpoint of a training run (.pt: the averaged generator), or the name
+    of a model that needs none (warp)."""
+    output: Path
+    """The folder to write: a new or an empty one."""
+    data: str = SYNTHETIC
+    """synthetic, or a folder that trainer.prepare wrote."""
+    landmarks: str = "auto"
+    """Who finds them for the AKD: mediapipe, the file of a LandmarkRegressor's weights, or none; auto:
+    mediapipe where it is installed."""
+    identities: int = 24
+    """Rendered people, or at most twice as many clips of a folder."""
+    motions: int = 2
+    """Of other rendered people, for each."""
+    frames: int = 6
+    """Drawn of each motion or clip."""
+    size: int = 0
+    """Side of rendered pictures, pixels; 0: half as much again as the network's."""
+    seed: int = 0
+    """Of the rendered people: the training's own, whose held-out people these then are."""
+    held_out: float = 0.1
+    """Share of the people that training left out, as it was told."""
+    probes: int = 32
+    """Rendered people whose codes are probed; 0: none."""
+    pictures: bool = False
+    """Write every drawn picture and its truth, for networks that run elsewhere."""
+    lpips: tuple[Path, ...] = ()
+    """Weights of AlexNet and of LPIPS."""
+    csim_synthetic: Path | None = None
+    """Weights of an IdentityEmbedder that learnt rendered people."""
+    fid_inception: Path | None = None
+    """Features of drawn and true pictures, by Inception-V3."""
+    fvd_i3d: Path | None = None
+    """Features of drawn and true clips, by I3D."""
+    aced_l1: Path | None = None
+    """Embeddings of drawn and true pictures, by a classifier of people."""
+    csim: Path | None = None
+    """Embeddings of drawn and true pictures, by a face recognition network."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto: CUDA where there is some."""
+
+    def __post_init__(self) -> None:
+        for name in ("identities", "motions", "frames"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} {getattr(self, name)}: expected at least 1")
+        if not 0 < self.held_out < 1:
+            raise ValueError(f"held-out {self.held_out:g}: expected a share between 0 and 1")
+        if self.size < 0 or self.probes < 0:
+            raise ValueError("size and probes: expected at least 0")
