@@ -37,6 +37,7 @@ from trainer.metrics.availability import WIDTHS
 
 NAME = "python -m trainer.evaluate"
 LARGER = 1.5  # side of rendered pictures / side of the network's crops, as in training
+LARGEST = 384  # pixels, unless asked for more
 MOVING = (6, 10)  # people and frames of the clips that are looked at for flicker
 STOPPED = 130  # exit code after Ctrl-C
 FRAMING = {
@@ -64,7 +65,7 @@ def measure(settings: Settings, network: Network, finder: Finder | None, theirs:
         "experiments": {},
         "brought": theirs.told(),
     }
-    size = settings.size or round(LARGER * spec.source.size)
+    size = settings.size or min(round(LARGER * spec.source.size), LARGEST)
     for pairs in _pairs(settings, size, device):
         found = evaluate(network, pairs, finder, theirs.judges())
         page = f"pictures/{found.experiment}.png"

@@ -28,7 +28,7 @@ class Settings:
     frames: int = 6
     """Drawn of each motion or clip."""
     size: int = 0
-    """Side of rendered pictures, pixels; 0: half as much again as the network's."""
+    """Side of rendered pictures, pixels; 0: half as much again as the network's, at most 384."""
     seed: int = 0
     """Of the rendered people: the training's own, whose held-out people these then are."""
     held_out: float = 0.1
