@@ -38,7 +38,7 @@ from trainer.metrics.availability import WIDTHS
 NAME = "python -m trainer.evaluate"
 LARGER = 1.5  # side of rendered pictures / side of the network's crops, as in training
 LARGEST = 384  # pixels, unless asked for more
-MOVING = (6, 10)  # people and frames of the clips that are looked at for flicker
+MOVING = (4, 8)  # people and frames of the clips that are looked at for flicker
 STOPPED = 130  # exit code after Ctrl-C
 FRAMING = {
     "clip": "Source and truth lie in one square, the mean of their clip's; the driver's likewise in his own.",

@@ -33,6 +33,7 @@ class Framed(NamedTuple):
     """A pair in a network's crops."""
 
     source: Observation  # 1
+    rest: Observation  # 1, the driver's frame 0
     driving: Observation  # F
     truth: Tensor  # F×3×S×S
     mask: Tensor | None  # F×1×S×S bool: the face; absent where nobody knows
@@ -67,6 +68,7 @@ def framed(pair: Pair, spec: Spec) -> Framed:
         mask = face.unsqueeze(1)
     return Framed(
         source=map_code(lambda tensor: tensor[:1], target),
+        rest=map_code(lambda tensor: tensor[:1], driving),
         driving=map_code(lambda tensor: tensor[1:], driving),
         truth=later.image,
         mask=mask,

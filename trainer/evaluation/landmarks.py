@@ -5,6 +5,7 @@ Both give the 68 points of `LANDMARKS_68`. Figures of one can't be compared with
 
 import abc
 import importlib.util
+from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,7 +44,8 @@ class Finder(abc.ABC):
 
 
 class MediaPipe(Finder):
-    """On pictures enlarged to 256², each a still of its own. For a `with` block."""
+    """On pictures enlarged to 256², each a still of its own. What it saw before, as copies of a source, it
+    isn't asked about again. For a `with` block."""
 
     name = "MediaPipe, pictures enlarged to 256²"
 
@@ -52,23 +54,28 @@ class MediaPipe(Finder):
 
         self._tracker = FaceTracker()
         self._blank = np.zeros((ENLARGED, ENLARGED, 3), np.uint8)
+        self._known: dict[bytes, Tensor | None] = {}  # by the pictures' checksums
 
     def __call__(self, pictures: Tensor, where: Tensor) -> Found:
-        from models.face_tracker import settled_points
-
         points = torch.zeros(len(pictures), len(LANDMARKS_68), 2)
         valid = torch.zeros(len(pictures), dtype=torch.bool)
-        for row, picture in enumerate(pictures):
-            large = F.interpolate(
-                picture[None].float(), (ENLARGED, ENLARGED), mode="bilinear", antialias=True
-            )
-            levels = (large[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).contiguous().cpu().numpy()
-            self._tracker.track(self._blank)  # so that it forgets the last picture's face
-            found = settled_points(levels, self._tracker)
-            if found is not None:
-                points[row] = torch.from_numpy(found[list(LANDMARKS_68), :2] / ENLARGED).float()
-                valid[row] = True
+        for row, picture in enumerate(pictures.float().cpu()):
+            key = sha256(picture.numpy().tobytes()).digest()
+            if key not in self._known:
+                self._known[key] = self._look(picture)
+            if (found := self._known[key]) is not None:
+                points[row], valid[row] = found, True
         return Found(points, valid)
+
+    def _look(self, picture: Tensor) -> Tensor | None:
+        """68×2 crop units, or None. picture: 3×S×S."""
+        from models.face_tracker import settled_points
+
+        large = F.interpolate(picture[None], (ENLARGED, ENLARGED), mode="bilinear", antialias=True)[0]
+        levels = (large.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
+        self._tracker.track(self._blank)  # so that it forgets the last picture's face
+        points = settled_points(levels, self._tracker)
+        return None if points is None else torch.from_numpy(points[list(LANDMARKS_68), :2] / ENLARGED).float()
 
     def __enter__(self) -> "MediaPipe":
         return self

@@ -6,8 +6,9 @@ self-reenactment both are one clip.
 
 Of rendered people the target's clip is a render of A who does what B does, in the light and before the
 background of the source. Frame 0 is A's own, from a motion that B never made: a pose that nobody else was
-given. The driver's frame 0 is shown to no network. It only has a part in the square that the clip is cropped
-by (see framing.py), as it has in training, where source and driving picture are of one clip.
+given. The driver's frame 0 does what the source does: it has a part in the square that the clip is cropped by
+(see framing.py), as in training, where source and driving picture are of one clip. And it is what networks
+that compare a driver with himself, as `warp` does, compare him with; trained networks aren't shown it.
 """
 
 from collections.abc import Sequence
@@ -72,8 +73,8 @@ def identities_of(seed: int, count: int, split: Split = "test", held_out: float 
 def crossing_pairs(
     seed: int = 0,
     identities: int = 24,
-    motions: int = 2,
-    frames: int = 6,
+    motions: int = 1,
+    frames: int = 4,
     size: int = 96,
     device: torch.device | str = "cpu",
     style: str | None = STILLS,

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from models.face_geometry import LANDMARKS_68
 from trainer.evaluation.framing import Framed, Network, framed
-from trainer.evaluation.landmarks import Finder, Found
+from trainer.evaluation.landmarks import Finder
 from trainer.evaluation.pairs import Pairs
 from trainer.evaluation.reenactment import Drawn, copies, mean_face, reenact
 from trainer.metrics import landmarks, pictures
@@ -211,9 +211,7 @@ def _of_landmarks(
         notes.append(f"in {missed} of {len(rows)} true pictures no face is found: their own landmarks stand")
     values: dict[str, list[Rows]] = {"akd_l2_256": [], "akd_l1_256": [], "faceless": []}
     where = Drawn(known, shown_in_source.cpu()[there], known.mean(0).expand_as(known))
-    found = [
-        _unrepeated(finder, shown.cpu()[there], place) for shown, place in zip(drawn, where, strict=True)
-    ]
+    found = [finder(shown.cpu()[there], place) for shown, place in zip(drawn, where, strict=True)]
     # All in one call: the worst that anybody reaches is everybody's worst case.
     points, seen = torch.cat([one.points for one in found]), torch.cat([one.valid for one in found])
     joined = reference.repeat(len(found), 1, 1)
@@ -222,21 +220,6 @@ def _of_landmarks(
             values[name].append(Rows(part.tolist(), rows))
     values["faceless"] = [Rows((~one.valid).double().tolist(), rows) for one in found]
     return values, notes
-
-
-def _unrepeated(finder: Finder, shown: Tensor, where: Tensor) -> Found:
-    """What the finder says of pictures of which many are the same, looking at each once."""
-    alike: dict[bytes, int] = {}
-    first: list[int] = []
-    which: list[int] = []
-    for row, picture in enumerate(shown):
-        key = picture.numpy().tobytes()
-        if key not in alike:
-            alike[key] = len(first)
-            first.append(row)
-        which.append(alike[key])
-    found = finder(shown[first], where[first])
-    return Found(found.points[which], found.valid[which])
 
 
 def _masks(clips: Sequence[Framed]) -> Tensor | None:

@@ -27,7 +27,7 @@ class Drawn(NamedTuple):
 @torch.no_grad()
 def reenact(network: Network, clips: Sequence[Framed]) -> Tensor:
     """C·F×3×S×S: every driving frame's motion, shown by its clip's source. Motion is absolute: the driver's
-    as it stands, as it was learnt."""
+    as it stands, as it was learnt; what a network can't know without comparing is since frame 0."""
     drawn = []
     for part in _parts(clips):
         appearance = cat_codes(
@@ -36,7 +36,14 @@ def reenact(network: Network, clips: Sequence[Framed]) -> Tensor:
         driving = map_code(lambda *rows: torch.cat(rows), *(clip.driving for clip in part))
         structure = network.encode_structure(driving)
         controls = Controls.default(len(driving.image), driving.image.device, relative=0.0)
-        moved = network.transfer(structure, structure, appearance, controls)
+        neutral = cat_codes(
+            [
+                one
+                for clip in part
+                for one in [network.neutral([network.encode_structure(clip.rest)])] * len(clip.truth)
+            ]
+        )
+        moved = network.transfer(structure, neutral, appearance, controls)
         rgb, _ = network.decode(appearance, moved)
         drawn.append(rgb.float().clamp(0, 1))
     return torch.cat(drawn)

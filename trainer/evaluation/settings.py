@@ -23,9 +23,9 @@ class Settings:
     mediapipe where it is installed."""
     identities: int = 24
     """Rendered people, or at most twice as many clips of a folder."""
-    motions: int = 2
+    motions: int = 1
     """Of other rendered people, for each."""
-    frames: int = 6
+    frames: int = 4
     """Drawn of each motion or clip."""
     size: int = 0
     """Side of rendered pictures, pixels; 0: half as much again as the network's, at most 384."""
@@ -33,7 +33,7 @@ class Settings:
     """Of the rendered people: the training's own, whose held-out people these then are."""
     held_out: float = 0.1
     """Share of the people that training left out, as it was told."""
-    probes: int = 32
+    probes: int = 24
     """Rendered people whose codes are probed; 0: none."""
     pictures: bool = False
     """Write every drawn picture and its truth, for networks that run elsewhere."""
