@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from models.contract import Observation
+from models.dae_gan.reenactor import DaeGan, Layout
 from tests.trainer.evaluation.networks import Appearance, Copier, Structure
 from trainer.evaluation.probing import MOTIONS, Codes, Gallery, codes_of, gallery, motions_of, probe
-from trainer.evaluation.retrieval import nearest
+from trainer.evaluation.retrieval import nearest, retrieval
 
 
 @pytest.fixture(scope="module")
@@ -112,3 +113,15 @@ def test_pictures_of_the_same_pose_are_found_among_other_people() -> None:
     assert (expression, chance) == (0, 0)
     lost: Tensor = torch.ones(60, 2)
     assert nearest(lost, motion, people)[0] > 2 * pose_deg
+
+
+def test_retrieval_reads_pose_codes_and_embedded_faces(people: Gallery) -> None:
+    torch.manual_seed(0)
+    network = DaeGan(layout=Layout(side=32, code=8, width=4, downs=2, blocks=1)).train()
+    found = retrieval(network, people)
+    assert network.training
+    assert found.queries == 24
+    assert found.pose_chance_deg > 0
+    assert 0 < found.pose_deg < 2 * found.pose_chance_deg
+    assert 0 < found.spread.within < found.spread.between, "an untrained f̂ is much like the picture"
+    assert found == retrieval(network, people)
