@@ -30,12 +30,12 @@ SCENES = 2
 POOLED = 4  # side of averaged maps
 LONGEST = 512  # numbers of a code that is probed
 NOT_APPEARANCE = {"imf": ("keys",)}  # besides `structure`
+# A pucker isn't among them: not even of true landmarks is it a linear function.
 EXPRESSIONS = {
     "jaw opening": ("jawOpen",),
     "eye closing": ("eyeBlinkLeft", "eyeBlinkRight"),
     "smile": ("mouthSmileLeft", "mouthSmileRight"),
     "brow raising": ("browInnerUp",),
-    "pucker": ("mouthPucker",),
 }
 MOTIONS = ("yaw", "pitch", "roll", *EXPRESSIONS)
 
@@ -52,7 +52,7 @@ class Codes(NamedTuple):
 
     structure: Tensor  # n×D
     appearance: Tensor  # n×D′
-    motion: Tensor  # n×8: `MOTIONS`, degrees and [0, 1]
+    motion: Tensor  # n×7: `MOTIONS`, degrees and [0, 1]
     people: Tensor  # n int64
     scenes: Tensor  # n int64
 
@@ -69,7 +69,7 @@ class Probed(NamedTuple):
 def gallery(
     seed: int = 0,
     people: int = 32,
-    frames: int = 8,
+    frames: int = 20,
     size: int = 96,
     device: torch.device | str = "cpu",
     held_out: float = 0.1,
@@ -131,7 +131,7 @@ def probe(codes: Codes) -> Probed:
 
 
 def motions_of(sample: Sample) -> Tensor:
-    """K×8: `MOTIONS` of a rendered sample, on the CPU."""
+    """K×7: `MOTIONS` of a rendered sample, on the CPU."""
     expression = sample.parameters["expression"].cpu()
     columns = [expression[:, [AT[name] for name in names]].mean(1) for names in EXPRESSIONS.values()]
     return torch.cat((sample.parameters["rotation"].cpu(), torch.stack(columns, 1)), 1).double()

@@ -94,7 +94,7 @@ def test_long_codes_are_projected_alike_every_time(people: Gallery) -> None:
 
 
 def test_too_few_people_are_refused() -> None:
-    with pytest.raises(ValueError, match="3 people of 8 frames to probe with: at least 4"):
+    with pytest.raises(ValueError, match="3 people of 20 frames to probe with: at least 4"):
         gallery(people=3)
 
 
