@@ -96,7 +96,8 @@ def shown(
         samples = next(iter(stream))
     else:
         dataset = _dataset(settings, recipe, "test")
-        each = [dataset[number % len(dataset)] for number in range(count)]
+        # From the end: evaluations begin at the beginning, and the best is chosen by these.
+        each = [dataset[-1 - number % len(dataset)] for number in range(count)]
         random = rng(SHOWN_SEED, "shown", 0)
         samples = collate(
             [clip.sample(random, recipe.frames, labels=False, seen=recipe.needs_points) for clip in each]

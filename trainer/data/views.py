@@ -35,10 +35,6 @@ class Views(NamedTuple):
         fields = [[None] * len(self.image) if one is None else torch.split(one, size) for one in self]
         return [Views(*found) for found in zip(*fields, strict=False)]
 
-    def rows(self) -> Observation:
-        """All frames, clip after clip: B·K rows."""
-        return Observation(*(field.flatten(0, 1) for field in self[:4]))
-
 
 def views_of(sample: Sample, rule: CropRule, steady: Steady, labels: bool = False) -> Views:
     """A batch through the rule's square, on the batch's device.

@@ -12,8 +12,8 @@ class Settings:
     """What is measured. Raises ValueError for numbers that make no sense."""
 
     weights: str
-    """Of the network: safetensors, a checkpoint of a training run (.pt: the averaged generator), or the name
-    of a model that needs none (warp)."""
+    """Of the network: safetensors, a training run or a checkpoint of one (the averaged generator), or the
+    name of a model that needs none (warp)."""
     output: Path
     """The folder to write: a new or an empty one."""
     data: str = SYNTHETIC

@@ -8,19 +8,20 @@ import torch
 
 from models import weights
 from tests.models.tiny import Tiny
+from tests.trainer.runs import run_of, state_of
 from trainer.evaluation.weights import network_of
 
 
 def checkpoint(path: Path, **changed: Any) -> str:
-    state = {"model": "tiny:narrow", "ema": weights.seeded("tiny:narrow", 3).state_dict()}
-    torch.save(state | changed, path)
+    torch.save(state_of("tiny:narrow", step=3) | changed, path)
     return str(path)
 
 
-def test_all_three_kinds_are_taken(tmp_path: Path) -> None:
+def test_all_kinds_are_taken(tmp_path: Path) -> None:
     network = weights.seeded("tiny:narrow", 3)
     weights.save(network, tmp_path / "tiny.safetensors")
-    for given in (str(tmp_path / "tiny.safetensors"), checkpoint(tmp_path / "last.pt")):
+    run = run_of("tiny:narrow", tmp_path / "run", steps=(3,))
+    for given in (str(tmp_path / "tiny.safetensors"), checkpoint(tmp_path / "last.pt"), str(run)):
         found = network_of(given)
         assert isinstance(found, Tiny)
         assert weights.digest(found.state_dict()) == weights.digest(network.state_dict())
@@ -30,9 +31,9 @@ def test_all_three_kinds_are_taken(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"model": 3}, "it has no 'model'"),
+        ({"model": 3}, "'model' is a int"),
         ({"model": "nobody"}, "unknown model 'nobody'"),
-        ({"ema": None}, "its 'ema' is missing"),
+        ({"ema": None}, "'ema' is a NoneType"),
         ({"ema": {}}, "missing; model tiny:narrow expects"),
         ({"model": "tiny:wide"}, "expects"),
     ],
