@@ -34,8 +34,7 @@ class Turn:
         if dist.is_initialized():
             for parameter in self.parameters:
                 parameter.requires_grad_(True)
-            # Buffers follow from the weights, and are the same on all ranks.
-            self.ddp = DistributedDataParallel(loss, broadcast_buffers=False)
+            self.ddp = DistributedDataParallel(loss)
         self.loss: nn.Module = self.ddp or loss
 
     def __call__(
@@ -78,12 +77,13 @@ class Turn:
 
 
 class _Loss(nn.Module):
-    """A loss as a module whose parameters are those that it is to change."""
+    """A loss as a module whose parameters are those that it is to change. It has no buffers: the networks'
+    follow from their weights, and are the same on all ranks."""
 
     def __init__(self, loss: Callable[[Views, Made], Terms], trained: Iterable[nn.Module]) -> None:
         super().__init__()
         self.loss = loss
-        self.trained = nn.ModuleList(trained)
+        self.trained = nn.ParameterList(one for module in trained for one in module.parameters())
 
     def forward(self, views: Views, made: Made) -> Terms:
         return self.loss(views, made)
