@@ -15,16 +15,16 @@ PATIENCE = timedelta(minutes=10)  # for the others; after that one of them has d
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[Rank]:
+def joined(device: torch.device, patience: timedelta = PATIENCE) -> Iterator[Rank]:
     """All ranks of the run, until the end of the block; gloo on CPUs, nccl on GPUs. Does nothing outside
-    torchrun."""
+    torchrun. patience: for the others; RuntimeError is raised after that."""
     here = Rank.here()
     if "RANK" not in os.environ:
         yield here
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=patience)
     try:
         yield here
     finally:

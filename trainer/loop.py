@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from models.contract import Reenactor
-from trainer import distributed
+from trainer import distributed, memory
 from trainer.checkpoint import FORMAT, Checkpoints, State, latest
 from trainer.config import Settings, rate, share_of
 from trainer.data.samples import Sample
@@ -95,27 +95,29 @@ class Loop:
         self.share = share_of(settings, here.world)
         self.optimisers = optimisers_of(recipe, settings.learning, device.type == "cuda")
         self.ema = Ema(recipe.generator, settings.learning.ema)
-        self.progress = Progress()
+        self.progress, self.since = Progress(), Since()
         self.stage: Stage | None = None
         self.turns: list[Turn] = []
         self.watch = Stopwatch(device)
         self.asked_to_stop = 0  # the signal's number
 
     def run(self) -> Progress:
-        """To the end. Raises Diverged after too many steps in a row without finite gradients, and Stopped
-        when a signal said so: all is saved then."""
+        """To the end. Raises Diverged after too many steps in a row without finite gradients, Stopped when a
+        signal said so (all is saved then), and ValueError where the memory is too small, with what fits."""
         progress, settings = self.progress, self.settings
-        since, batches = Since(), iter(self.source)
+        before, batches = progress.pictures, iter(self.source)
+        if before >= settings.pictures:
+            return progress
         with self._listening():
             while progress.pictures < settings.pictures:
                 with self.watch("data"):
                     parts = self._parts(next(batches))
                 before = progress.pictures
-                self._step(parts, since)
-                since.pictures += progress.pictures - before
+                if self._runs_out(parts):
+                    raise ValueError(self._what_fits(parts))
+                self.since.pictures += progress.pictures - before
                 if _due(before, progress.pictures, settings.log_every):
-                    self._log(since)
-                    since = Since()
+                    self._log()
                 if _due(before, progress.pictures, settings.sample_every):
                     self._show()
                 if distributed.any_rank(bool(self.asked_to_stop), self.device):
@@ -124,14 +126,35 @@ class Loop:
                     raise Stopped(self.asked_to_stop or signal.SIGTERM)
                 if _due(before, progress.pictures, settings.checkpoint_every):
                     self._save()
-            if since.pictures:
-                self._log(since)
+            if self.since.pictures:
+                self._log()
             if not _due(before, progress.pictures, settings.checkpoint_every):
                 self._save()
             self.checkpoints.wait()
         return progress
 
-    def _step(self, parts: list[Views], since: Since) -> None:
+    def _runs_out(self, parts: list[Views]) -> bool:
+        """Make a step, unless the memory is too small for it; what filled it is let go then."""
+        try:
+            self._step(parts)
+        except RuntimeError as error:
+            if not memory.ran_out(error):
+                raise
+            return True
+        return False
+
+    def _what_fits(self, parts: list[Views]) -> str:
+        def rehearse(size: int) -> None:
+            made: Made = {}
+            for turn in self.turns:
+                turn.rehearse(parts[0].parts(size)[0], made)
+
+        for optimiser in self.optimisers.values():
+            optimiser.zero_grad()
+        fits = memory.largest_that_fits(self.share, rehearse)
+        return memory.advice(self.settings.batch, self.here.world, fits)
+
+    def _step(self, parts: list[Views]) -> None:
         progress, settings = self.progress, self.settings
         self._enter(stage_at(self.recipe.stages(), progress.pictures / settings.pictures))
         self._set_rates()
@@ -144,8 +167,8 @@ class Loop:
                 continue
             terms, length = turn(parts, made, self.watch)
             for name, term in terms.items():
-                since.add(f"{turn.phase.name}/{name}", term)
-            since.add(f"{turn.phase.name}/gradient", length)
+                self.since.add(f"{turn.phase.name}/{name}", term)
+            self.since.add(f"{turn.phase.name}/gradient", length)
             finite = bool(torch.isfinite(length))
             if not finite:
                 break  # what the phases leave to each other is no good either
@@ -161,7 +184,7 @@ class Loop:
             self.checkpoints.wait()
             raise Diverged(
                 f"{MOST_SKIPPED} steps in a row had gradients that are not finite, the last of them step "
-                f"{progress.step}: {self._way_back()} and a lower learning rate"
+                f"{progress.step}: begin anew with {self._way_back()}a lower learning rate"
             )
 
     def _enter(self, stage: Stage) -> None:
@@ -185,7 +208,8 @@ class Loop:
     def _parts(self, batch: Sample) -> list[Views]:
         return seen_by(self.recipe, batch, self.device).parts(self.share)
 
-    def _log(self, since: Since) -> None:
+    def _log(self) -> None:
+        since, self.since = self.since, Since()
         values = distributed.mean_over_ranks(since.means())
         seconds = self.watch.read()
         values |= {f"seconds/{name}": spent for name, spent in seconds.items()}
@@ -211,6 +235,7 @@ class Loop:
     def _save(self) -> None:
         """A checkpoint, begun to be written."""
         random = distributed.from_all_ranks(torch.get_rng_state())
+        sums = distributed.mean_over_ranks(self.since.sums)
         on_cuda = self.device.type == "cuda"
         random_cuda = distributed.from_all_ranks(torch.cuda.get_rng_state(self.device)) if on_cuda else []
         if self.here.rank:
@@ -232,6 +257,7 @@ class Loop:
             "source": self.source.state_dict(),
             "random": random,
             "random_cuda": random_cuda,
+            "since": {"pictures": self.since.pictures, "sums": sums, "counts": self.since.counts},
             "progress": {"skipped": progress.skipped, "in_a_row": progress.in_a_row, "best": progress.best},
         }
         self.checkpoints.save(state, best)
@@ -244,6 +270,9 @@ class Loop:
         self.ema.load_state_dict({"module": state["ema"], "pictures": state["averaged"]})
         self.source.load_state_dict(state["source"])
         self.progress = Progress(state["step"], state["pictures"], **state["progress"])
+        since = state["since"]
+        sums = {name: torch.tensor(value, device=self.device) for name, value in since["sums"].items()}
+        self.since = Since(since["pictures"], sums, dict(since["counts"]))
         if self.here.rank < len(state["random"]):  # there may be more ranks than there were
             torch.set_rng_state(state["random"][self.here.rank])
         if self.device.type == "cuda" and self.here.rank < len(state["random_cuda"]):
@@ -264,7 +293,7 @@ class Loop:
 
     def _way_back(self) -> str:
         kept = latest(self.checkpoints.folder)
-        return "begin anew with" if kept is None else f"go on from {kept} (--start) with"
+        return "" if kept is None else f"--start {kept} and "
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:

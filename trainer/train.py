@@ -16,6 +16,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from models.vgg import load_vgg
 from trainer import checkpoint, recipes
 from trainer.checkpoint import Checkpoints
 from trainer.config import Settings, share_of
-from trainer.distributed import device_of, joined
+from trainer.distributed import PATIENCE, device_of, joined
 from trainer.feed import shown, source_of
 from trainer.journal import Journal
 from trainer.loop import Loop, Stopped
@@ -40,13 +41,15 @@ LOOKED_AT = 16  # people that a run is looked at with
 INTERRUPTED = 130  # exit code after Ctrl-C
 
 
-def train(settings: Settings, name: str) -> None:
-    """A run, to its end. Raises ValueError and OSError, one line, for what can't be done, Stopped after a
-    signal."""
+def train(settings: Settings, name: str, patience: timedelta = PATIENCE) -> None:
+    """A run, to its end. patience: of a rank for the others.
+
+    Raises ValueError and OSError, one line, for what can't be done, Stopped after a signal.
+    """
     folder = settings.run
     assert folder is not None
     device = device_of(settings.device)
-    with joined(device) as here:
+    with joined(device, patience) as here:
         share = share_of(settings, here.world)
         recipe = build(settings, name)
         if here.rank == 0 and recipe.matches_instead:
@@ -89,12 +92,10 @@ def build(settings: Settings, name: str) -> Recipe:
 def _found(settings: Settings, folder: Path) -> Any:
     """The checkpoint to go on from, or to begin with. Raises ValueError where there is one that nobody asked
     for."""
-    if settings.start is not None:
-        return checkpoint.read(settings.start)
     if settings.resume == "never":
         if (there := checkpoint.latest(folder / "checkpoints")) is not None:
             raise ValueError(f"{there} is there: go on with --resume auto, or name another folder by --run")
-        return None
+        return None if settings.start is None else checkpoint.read(settings.start)
     if settings.resume != "auto":
         return checkpoint.read(Path(settings.resume))
     found = checkpoint.latest_whole(folder / "checkpoints")

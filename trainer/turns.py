@@ -28,7 +28,7 @@ class Turn:
         self.optimisers = [optimisers[name] for name in phase.trains]
         self.others = [module for name, module in recipe.networks.items() if name not in phase.trains]
         self.trained = [recipe.networks[name] for name in phase.trains]
-        loss = _Loss(phase.loss, self.trained)
+        self.bare = loss = _Loss(phase.loss, self.trained)
         self.ddp: DistributedDataParallel | None = None
         self.parameters = list(loss.parameters())
         if dist.is_initialized():
@@ -43,18 +43,13 @@ class Turn:
         """One step on the batch, which comes in parts. The terms' means over the parts, and the length of the
         gradient; where that isn't finite, nothing was changed."""
         self._freeze()
-        device = parts[0].image.device.type
         found: list[Terms] = []
         for number, (views, left) in enumerate(zip(parts, made, strict=True), 1):
             # Only the last part's gradients go to the other ranks, with those of the parts before.
             last = number == len(parts)
             with nullcontext() if last or self.ddp is None else self.ddp.no_sync():
-                with (
-                    watch("forward"),
-                    torch.autocast(device, torch.bfloat16, enabled=self.precision == "bf16"),
-                    torch.compiler.set_stance("force_eager") if self.phase.eager else nullcontext(),
-                ):
-                    terms: Terms = self.loss(views, left)
+                with watch("forward"):
+                    terms = self._forward(self.loss, views, left)
                 with watch("backward"):
                     total = torch.stack(list(terms.values())).sum()
                     torch.autograd.backward(total * (self.phase.every / len(parts)))
@@ -68,6 +63,31 @@ class Turn:
             for optimiser in self.optimisers:
                 optimiser.zero_grad()
         return {name: torch.stack([one[name] for one in found]).mean() for name in found[0]}, length
+
+    def rehearse(self, views: Views, made: Made) -> None:
+        """A part's forward and backward pass and nothing else: nothing is changed, no other rank is asked.
+        For what they take of the memory, with the optimisers' own."""
+        self._freeze()
+        # Adam's two moments, which are made in its first step.
+        moments = [
+            torch.empty_like(parameter)
+            for optimiser in self.optimisers
+            for group in optimiser.param_groups
+            for parameter in group["params"]
+            if parameter not in optimiser.state
+            for _ in range(2)
+        ]
+        terms = self._forward(self.bare, views, made)
+        torch.autograd.grad(torch.stack(list(terms.values())).sum(), self.parameters, allow_unused=True)
+        del moments
+
+    def _forward(self, loss: nn.Module, views: Views, made: Made) -> Terms:
+        with (
+            torch.autocast(views.image.device.type, torch.bfloat16, enabled=self.precision == "bf16"),
+            torch.compiler.set_stance("force_eager") if self.phase.eager else nullcontext(),
+        ):
+            terms: Terms = loss(views, made)
+            return terms
 
     def _freeze(self) -> None:
         for module in self.others:
