@@ -52,10 +52,6 @@ def train(settings: Settings, name: str, patience: timedelta = PATIENCE) -> None
     with joined(device, patience) as here:
         share = share_of(settings, here.world)
         recipe = build(settings, name)
-        if here.rank == 0 and recipe.matches_instead:
-            tell(
-                "no VGG-19 here: features of the discriminator are matched instead; --vgg FILE names it", NAME
-            )
         recipe.to(device)
         if device.type == "cuda":
             lay_out(recipe)
@@ -71,6 +67,8 @@ def train(settings: Settings, name: str, patience: timedelta = PATIENCE) -> None
                 loop.load(begun) if settings.start is None else loop.begin_with(begun)
             journal.resume(loop.progress.step)
             journal.describe({"recipe": name, "world": here.world, **plain(settings)})
+            if here.rank == 0 and recipe.matches_instead:
+                tell("no VGG-19 here: the discriminator's features are matched; --vgg FILE names it", NAME)
             if settings.compile:
                 recipe.compile_networks()
             done = loop.run()

@@ -3,11 +3,14 @@
 python -m tests.trainer.runs small …    # as python -m trainer.train, with that recipe
 """
 
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.models.tiny import Tiny
-from trainer import journal, losses, recipes, train
+from trainer import distributed, journal, losses, recipes, train
 from trainer.checkpoint import Checkpoints
 from trainer.config import Learning, Settings
 from trainer.data.views import Views
@@ -135,7 +138,22 @@ def prepare() -> None:
 
 def main(arguments: Sequence[str]) -> int:
     prepare()
+    SmallRecipe.told = befalls
+    if seconds := os.environ.get("PATIENCE"):
+        patience = timedelta(seconds=int(seconds))
+        train.joined = lambda device, _: distributed.joined(device, patience)
     return train.main(arguments)
+
+
+def befalls(pictures: int) -> None:
+    """What the environment has in store for a rank: DIES and HANGS are a rank, how many pictures were seen,
+    and, for the first, after how many of torchrun's restarts."""
+    now = [os.environ.get(name, "0") for name in ("RANK", "TORCHELASTIC_RESTART_COUNT")]
+    if os.environ.get("DIES", "").split() == [now[0], str(pictures), now[1]]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if os.environ.get("HANGS", "").split() == [now[0], str(pictures)]:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pause()
 
 
 def words(data: Path, run: Path, **options: object) -> list[str]:
