@@ -8,6 +8,7 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
 from trainer.data.workers import Rank
 
@@ -24,7 +25,16 @@ def joined(device: torch.device, patience: timedelta = PATIENCE) -> Iterator[Ran
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=patience)
+    store, rank, world = next(rendezvous("env://", timeout=patience))
+    # After an elastic restart torchrun's store still holds the addresses of the dead (seen in torch 2.13).
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    dist.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo",
+        store=dist.PrefixStore(f"attempt {attempt} of {world}", store),  # type: ignore[attr-defined]
+        rank=rank,
+        world_size=world,
+        timeout=patience,
+    )
     try:
         yield here
     finally:

@@ -2,9 +2,11 @@
 
     python -m trainer.train imf --config tiny --data data/rendered
     python -m trainer.train imf --config light --data synthetic
-    torchrun --nproc-per-node 8 -m trainer.train imf --data data/vfhq --run runs/imf --resume auto
-    torchrun --nnodes 2 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint HOST:29500 -m trainer.train …
+    torchrun --nproc-per-node 8 -m -- trainer.train imf --data data/vfhq --run runs/imf --resume auto
+    torchrun --nnodes 2 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint HOST:29500 -m -- trainer.train
     python -m trainer.train dae_gan --config rafd --data data/rafd --start runs/dae_gan/checkpoints/best.pt
+
+(What follows no `--` torchrun reads too: it takes `--run` and `--start` for options of its own.)
 
 A run is a folder: settings.json, log.jsonl, TensorBoard's events, samples/ and checkpoints/. SIGTERM and
 Ctrl-C save and end it; `--resume auto` goes on, bit for bit on a CPU.

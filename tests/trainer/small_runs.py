@@ -194,4 +194,6 @@ def curve(folder: Path) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    from tests.trainer import runs  # the module that the recipe will come from
+
+    sys.exit(runs.main(sys.argv[1:]))

@@ -7,6 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from trainer.data.dataset import ClipDataset
 from trainer.journal import LOG, read_log
 from trainer.train import main
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY, RUNS = Path(__file__).parents[2], "tests.trainer.runs"
 
 
 @pytest.fixture(scope="module")
@@ -199,28 +201,26 @@ def test_a_full_disk_ends_the_run_and_leaves_the_old_one(
 # Several ranks, under torchrun.
 
 
-def torchrun(
-    tmp_path: Path, arguments: list[str], *options: str, **environment: str
-) -> "subprocess.Popen[str]":
-    """Two ranks, on this machine."""
+@contextmanager
+def torchrun(arguments: list[str], *options: str, **environment: str) -> "Iterator[subprocess.Popen[str]]":
+    """Two ranks, on this machine; none is left behind."""
     usual = ["--nproc-per-node", "2", "--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0"]
-    return subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "torch.distributed.run",
-            *usual,
-            *options,
-            "-m",
-            "tests.trainer.runs",
-            *arguments,
-        ],
+    process = subprocess.Popen(
+        # Behind two hyphens, or it takes --run and --start for short forms of its own options.
+        [sys.executable, "-m", "torch.distributed.run", *usual, *options, "-m", "--", RUNS, *arguments],
         cwd=REPOSITORY,
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)} | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
+    with process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def assert_close(run: Path, other: Path) -> None:
@@ -238,8 +238,8 @@ def test_two_ranks_train_as_one(data: Path, tmp_path: Path) -> None:
     assert main(words(data, tmp_path / "one")) == 0
     for accumulate in (1, 2):
         run = tmp_path / str(accumulate)
-        process = torchrun(tmp_path, words(data, run, accumulate=accumulate))
-        out, said = process.communicate()
+        with torchrun(words(data, run, accumulate=accumulate)) as process:
+            out, said = process.communicate()
         assert process.returncode == 0, said
         assert out == f"{run}: 64 pictures in 16 steps, 0 of them skipped.\n"
         assert_close(run, tmp_path / "one")
@@ -248,8 +248,8 @@ def test_two_ranks_train_as_one(data: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_rank_that_dies_ends_the_others(data: Path, tmp_path: Path) -> None:
-    process = torchrun(tmp_path, words(data, tmp_path / "run"), DIES="1 32 0")
-    _, said = process.communicate()
+    with torchrun(words(data, tmp_path / "run"), DIES="1 32 0") as process:
+        _, said = process.communicate()
     assert process.returncode == 1
     assert "Signal 9 (SIGKILL)" in said
     found = checkpoint.latest_whole(tmp_path / "run" / "checkpoints")
@@ -260,8 +260,8 @@ def test_a_rank_that_dies_ends_the_others(data: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_rank_that_hangs_is_waited_for_and_no_longer(data: Path, tmp_path: Path) -> None:
     """The other one's patience is at an end after seconds here."""
-    process = torchrun(tmp_path, words(data, tmp_path / "run"), HANGS="1 32", PATIENCE="5")
-    _, said = process.communicate()
+    with torchrun(words(data, tmp_path / "run"), HANGS="1 32", PATIENCE="5") as process:
+        _, said = process.communicate()
     assert process.returncode == 1
     assert "Timed out waiting" in said or "timeout" in said.lower()
 
@@ -270,8 +270,8 @@ def test_a_rank_that_hangs_is_waited_for_and_no_longer(data: Path, tmp_path: Pat
 def test_an_elastic_restart_goes_on_from_the_checkpoint(data: Path, tmp_path: Path) -> None:
     assert main(words(data, tmp_path / "one")) == 0
     run = tmp_path / "run"
-    process = torchrun(tmp_path, words(data, run, resume="auto"), "--max-restarts", "1", DIES="1 40 0")
-    out, said = process.communicate()
+    with torchrun(words(data, run, resume="auto"), "--max-restarts", "1", DIES="1 40 0") as process:
+        out, said = process.communicate()
     assert process.returncode == 0, said
     assert out == f"{run}: 64 pictures in 16 steps, 0 of them skipped.\n"
     assert_close(run, tmp_path / "one")
@@ -281,12 +281,12 @@ def test_an_elastic_restart_goes_on_from_the_checkpoint(data: Path, tmp_path: Pa
 def test_torchrun_passes_a_signal_on(data: Path, tmp_path: Path) -> None:
     """Both ranks save and end after the same step."""
     run = tmp_path / "run"
-    process = torchrun(tmp_path, words(data, run, pictures=100_000))
-    while not (run / LOG).exists() or not read_log(run / LOG):
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(0.05)
-    process.send_signal(signal.SIGTERM)
-    _, said = process.communicate()
+    with torchrun(words(data, run, pictures=100_000)) as process:
+        while not (run / LOG).exists() or not read_log(run / LOG):
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(0.05)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate()
     assert "stopped, and saved" in said
     found = checkpoint.latest_whole(run / "checkpoints")
     assert found is not None
