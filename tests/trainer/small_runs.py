@@ -138,7 +138,8 @@ def prepare() -> None:
 
 def main(arguments: Sequence[str]) -> int:
     prepare()
-    SmallRecipe.told = befalls
+    if {"DIES", "HANGS"} & set(os.environ):
+        SmallRecipe.told = befalls
     if seconds := os.environ.get("PATIENCE"):
         patience = timedelta(seconds=int(seconds))
         train.joined = lambda device, _: distributed.joined(device, patience)
