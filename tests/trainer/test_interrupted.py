@@ -110,10 +110,10 @@ def test_signals_save_and_the_run_goes_on(data: Path, undisturbed: Path, tmp_pat
     assert_as_undisturbed(tmp_path, undisturbed)
 
 
-def killed_again_and_again(data: Path, run: Path, tries: int) -> None:
+def killed_again_and_again(data: Path, run: Path, tries: int, pictures: int = 128) -> None:
     """Each process goes on with the folder of the one before; moments are drawn within steps and between
     them, so that some are in the writing of a checkpoint. At last one may go on to the end."""
-    arguments = words(data, run, pictures=128, checkpoint_every=8, resume="auto")
+    arguments = words(data, run, pictures=pictures, checkpoint_every=8, resume="auto")
     chance, reached, seen = random.Random(0), 0, []
     for _ in range(tries):
         mine, its = FORKS.Pipe()
@@ -145,9 +145,13 @@ def test_a_run_that_is_killed_goes_on(data: Path, undisturbed: Path, tmp_path: P
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_twenty_times_goes_on(data: Path, undisturbed: Path, tmp_path: Path) -> None:
-    killed_again_and_again(data, tmp_path, 20)
-    assert_as_undisturbed(tmp_path, undisturbed)
+def test_a_run_that_is_killed_twenty_times_goes_on(data: Path, tmp_path: Path) -> None:
+    """A longer one, which isn't done before."""
+    killed_again_and_again(data, tmp_path / "killed", 20, pictures=400)
+    process = started(words(data, tmp_path / "whole", pictures=400, checkpoint_every=8))
+    process.join()
+    assert process.exitcode == 0
+    assert_as_undisturbed(tmp_path / "killed", tmp_path / "whole")
 
 
 @pytest.mark.slow
