@@ -1,6 +1,6 @@
 """Training runs that cost next to nothing: a recipe of two small networks, on pretended people.
 
-python -m tests.trainer.runs small …    # as python -m trainer.train, with that recipe
+python -m tests.trainer.small_runs small …    # as python -m trainer.train, with that recipe
 """
 
 import os
@@ -131,7 +131,7 @@ def no_board(folder: Path, resumed: int) -> None:
 def prepare() -> None:
     """Let this process know the recipe."""
     torch.set_num_threads(1)
-    recipes.MODULES["small"] = "tests.trainer.runs"
+    recipes.MODULES["small"] = "tests.trainer.small_runs"
     journal._open_board = no_board
     train.LOOKED_AT = 2
 

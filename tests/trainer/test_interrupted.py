@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.trainer import runs
+from tests.trainer import small_runs as runs
 from tests.trainer.data.pretender import folder
-from tests.trainer.runs import SmallRecipe, curve, words
+from tests.trainer.small_runs import SmallRecipe, curve, words
 from tests.trainer.test_checkpoint import assert_same
 from trainer import checkpoint
 from trainer.journal import LOG, read_log

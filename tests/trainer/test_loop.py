@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.trainer import runs, test_ranks
+from tests.trainer import small_runs as runs
+from tests.trainer import test_ranks
 from tests.trainer.data.pretender import folder
-from tests.trainer.runs import SmallRecipe, curve, opened
+from tests.trainer.small_runs import SmallRecipe, curve, opened
 from tests.trainer.test_checkpoint import assert_same
 from trainer import checkpoint, journal, loop
 from trainer.config import Learning, rate

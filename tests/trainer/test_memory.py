@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.trainer import runs
+from tests.trainer import small_runs as runs
 from tests.trainer.data.pretender import folder
-from tests.trainer.runs import SmallRecipe, opened
+from tests.trainer.small_runs import SmallRecipe, opened
 from trainer import checkpoint, journal
 from trainer.data.views import Views
 from trainer.memory import advice, largest_that_fits, ran_out

@@ -14,16 +14,16 @@ from typing import Any
 
 import pytest
 
-from tests.trainer import runs
+from tests.trainer import small_runs as runs
 from tests.trainer.data.pretender import folder
-from tests.trainer.runs import curve, words
+from tests.trainer.small_runs import curve, words
 from trainer import checkpoint, journal, recipes, train
 from trainer.data.clips import place_of
 from trainer.data.dataset import ClipDataset
 from trainer.journal import LOG, read_log
 from trainer.train import main
 
-REPOSITORY, RUNS = Path(__file__).parents[2], "tests.trainer.runs"
+REPOSITORY, RUNS = Path(__file__).parents[2], "tests.trainer.small_runs"
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(recipes.MODULES, "small", "tests.trainer.runs")
+    monkeypatch.setitem(recipes.MODULES, "small", "tests.trainer.small_runs")
     monkeypatch.setattr(journal, "_open_board", runs.no_board)
     monkeypatch.setattr(train, "LOOKED_AT", 2)
 
