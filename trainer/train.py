@@ -30,7 +30,9 @@ from models.vgg import load_vgg
 from trainer import checkpoint, recipes
 from trainer.checkpoint import Checkpoints
 from trainer.config import Settings, share_of
+from trainer.data.workers import Rank
 from trainer.distributed import PATIENCE, device_of, joined
+from trainer.estimate import told
 from trainer.feed import shown, source_of
 from trainer.journal import Journal
 from trainer.loop import Loop, Stopped
@@ -106,6 +108,14 @@ def _found(settings: Settings, folder: Path) -> Any:
     return found.state
 
 
+def dry_run(settings: Settings, name: str, arguments: Sequence[str]) -> None:
+    """Print what would be done, and what it takes; of several ranks, the first says it."""
+    here, device = Rank.here(), device_of(settings.device)
+    if here.rank == 0:
+        usual = defaults_of(name, arguments)[0]
+        print(told(settings, usual, build(settings, name), here.world, device))
+
+
 def plain(settings: Settings) -> dict[str, Any]:
     """The settings, as JSON takes them."""
     found: dict[str, Any] = json.loads(json.dumps(asdict(settings), default=str))
@@ -122,6 +132,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     try:
         settings = settings_of(name, rest)
+        if settings.dry_run:
+            dry_run(settings, name, rest)
+            return 0
         train(settings, name)
     except Stopped as end:
         tell("stopped, and saved: --resume auto goes on from here", NAME)
@@ -143,6 +156,16 @@ def settings_of(name: str, arguments: Sequence[str]) -> Settings:
     line and code 2 for options that there aren't; raises ValueError for an unknown recipe or configuration.
     """
     entry = recipes.get(name)
+    usual, rest = defaults_of(name, arguments)
+    switches = "\n".join(f"  {one}: {ablation.expected}" for one, ablation in entry.ablations.items())
+    about = f"{entry.settings.__doc__}\n\n{CONFIG} {' | '.join(entry.configs)}\n\nablate:\n{switches}"
+    return parse(entry.settings, rest, f"{NAME} {name}", about, default=usual)
+
+
+def defaults_of(name: str, arguments: Sequence[str]) -> tuple[Settings, list[str]]:
+    """The configuration that a command line names, and what else it says. Raises ValueError for an unknown
+    recipe or configuration."""
+    entry = recipes.get(name)
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument(CONFIG, default=USUAL)
     chosen, rest = parser.parse_known_args(list(arguments))
@@ -150,10 +173,7 @@ def settings_of(name: str, arguments: Sequence[str]) -> Settings:
         known = ", ".join(entry.configs)
         raise ValueError(f"config {chosen.config!r} is unknown; known for {name}: {known}")
     usual = entry.configs[chosen.config]
-    usual = replace(usual, run=Path("runs", f"{name}-{chosen.config}"))
-    switches = "\n".join(f"  {one}: {ablation.expected}" for one, ablation in entry.ablations.items())
-    about = f"{entry.settings.__doc__}\n\n{CONFIG} {' | '.join(entry.configs)}\n\nablate:\n{switches}"
-    return parse(entry.settings, rest, f"{NAME} {name}", about, default=usual)
+    return replace(usual, run=Path("runs", f"{name}-{chosen.config}")), rest
 
 
 if __name__ == "__main__":

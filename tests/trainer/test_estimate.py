@@ -1,0 +1,218 @@
+"""What a dry run says, against what networks and optimisers then hold."""
+
+import multiprocessing
+import re
+import resource
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from trainer import estimate, recipes, train
+from trainer.config import Settings
+from trainer.estimate import activations, kept_by, memory_of, pace_of, random_views, told
+from trainer.recipe import Recipe
+from trainer.turns import optimisers_of
+
+CPU = torch.device("cpu")
+NAMES = recipes.names()
+
+
+def tiny(name: str, **changes: Any) -> tuple[Settings, Recipe]:
+    settings = replace(recipes.get(name).configs["tiny"], vgg=None, **changes)
+    return settings, recipes.get(name).build(settings)
+
+
+def really_kept(recipe: Recipe, share: int) -> dict[str, int]:
+    """What phases keep where they are computed."""
+    found: dict[str, int] = {}
+    views = random_views(recipe, share, CPU)
+    tensors = (*recipe.parameters(), *recipe.buffers(), *views[:4])
+    own = {tensor.untyped_storage()._cdata for tensor in tensors}
+    for stage in recipe.stages():
+        made: dict[str, torch.Tensor] = {}
+        for phase in stage.phases:
+            found[phase.name] = kept_by(phase, recipe, views, made, "float32", own)
+    return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_weights_and_moments_are_counted_to_the_byte(name: str) -> None:
+    settings, recipe = tiny(name)
+    memory = memory_of(recipe, settings, 2, CPU)
+    learning = sum(4 * one.numel() for network in recipe.networks.values() for one in network.parameters())
+    rest = sum(one.numel() * one.element_size() for one in recipe.buffers())
+    assert memory.weights == learning + rest
+    optimisers = optimisers_of(recipe, settings.learning, on_cuda=False)
+    for network in recipe.networks.values():
+        for parameter in network.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+    moments = 0
+    for optimiser in optimisers.values():
+        optimiser.step()
+        for state in optimiser.state.values():
+            moments += sum(4 * one.numel() for key, one in state.items() if key != "step")
+    assert memory.moments == moments
+    assert 0 < memory.gradients <= learning
+    assert memory.total > memory.weights + memory.moments + memory.average + memory.gradients
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_way_back_is_reckoned_as_it_is(name: str) -> None:
+    settings, recipe = tiny(name)
+    before = {key: tensor.clone() for key, tensor in recipe.state_dict().items()}
+    reckoned = activations(recipe, settings.precision, 2, CPU)
+    for key, tensor in recipe.state_dict().items():
+        assert torch.equal(tensor, before[key])
+    assert reckoned == really_kept(recipe, 2)
+
+
+def test_a_layer_keeps_what_can_be_counted_by_hand() -> None:
+    class Squares(nn.Module):
+        """Keeps the batch's squares, to multiply them, and nothing else that is not the network's or the
+        batch's own."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(()))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            grown = x * self.weight  # keeps x and the weight, which are there anyway
+            return (grown * grown).sum()  # keeps `grown`, once
+
+    _, recipe = tiny("imf")
+    network = Squares()
+    stage = recipe.stages()[0]
+    phase = replace(stage.phases[0], loss=lambda views, made: {"all": network(views.image)})
+    views = random_views(recipe, 3, CPU)
+    own = {tensor.untyped_storage()._cdata for tensor in (*network.parameters(), *views[:4])}
+    assert kept_by(phase, recipe, views, {}, "float32", own) == 4 * views.image.numel()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_way_back_grows_linearly_with_the_share(name: str) -> None:
+    settings, recipe = tiny(name)
+    two, four, eight = (activations(recipe, settings.precision, share, CPU) for share in (2, 4, 8))
+    for phase in two:
+        assert eight[phase] - four[phase] == 2 * (four[phase] - two[phase]) > 0
+
+
+def test_half_precision_keeps_less() -> None:
+    _, recipe = tiny("dae_gan")
+    full, half = (activations(recipe, precision, 2, CPU) for precision in ("float32", "bf16"))
+    assert half["face"] < 0.9 * full["face"]
+
+
+def test_everything_is_said_in_lines_that_fit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    far = "/".join(["folder"] * 30)
+    arguments = ["landmark_gan", "--config", "tiny", "--dry-run", "--batch", "2", "--data", far]
+    assert train.main([*arguments, "--learning.clip", "0.5"]) == 0
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= estimate.WIDTH
+    assert list(tmp_path.iterdir()) == []
+    named = {line[3:].split()[0]: line for line in said.splitlines() if line[:3] in ("*  ", "   ")}
+
+    def check(settings: Any, prefix: str) -> None:
+        for field in fields(settings):
+            name = prefix + field.name.replace("_", "-")
+            if is_dataclass(getattr(settings, field.name)):
+                check(getattr(settings, field.name), f"{name}.")
+            else:
+                changed = name in ("batch", "data", "dry-run", "learning.clip")
+                assert named[name].startswith("*") is changed, name
+
+    check(recipes.get("landmark_gan").configs["tiny"], "")
+    assert said.replace("\n    ", "").count(far) == 1
+    assert re.search(r"^batch +2$|batch +2$", named["batch"])
+    for word in ("generator", "discriminator", "GMAC", "hours", "not counted", "20,000"):
+        assert word in said, word
+
+
+def test_steps_and_hours_follow_from_the_clock() -> None:
+    """Each step takes three seconds of this clock: 25 of them are 0.02 hours."""
+    settings, recipe = tiny("landmark_gan", pictures=50, batch=2)
+    said = told(settings, settings, recipe, 1, CPU, clock=clock_of(3.0))
+    assert re.search(r"^all +3,000 +25 +0\.02$", said, re.MULTILINE)
+    assert "scaled" not in said
+
+
+def test_long_steps_are_reckoned_from_short_ones() -> None:
+    settings, recipe = tiny("landmark_gan", pictures=50, batch=8, accumulate=2)
+    (stage,) = recipe.stages()
+    pace = pace_of(stage, recipe, settings, 4, CPU, patience=47, clock=clock_of(3.0))
+    assert pace == estimate.Pace(8 * 3.0, scaled=True)
+    pace = pace_of(stage, recipe, settings, 4, CPU, patience=48, clock=clock_of(3.0))
+    assert pace == estimate.Pace(3.0, scaled=False)
+
+
+def test_a_step_that_does_not_fit_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(estimate, "pace_of", full)
+    settings, recipe = tiny("landmark_gan", batch=4)
+    assert "does not fit the device's memory with 4 samples at once" in told(
+        settings, settings, recipe, 1, CPU
+    )
+
+
+def test_ranks_share_the_batch(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("RANK", "1")
+    arguments = ["landmark_gan", "--config", "tiny", "--dry-run", "--batch", "4"]
+    assert train.main(arguments) == 0
+    assert capsys.readouterr().out == ""
+    monkeypatch.setenv("RANK", "0")
+    assert train.main(arguments) == 0
+    assert "one rank of 4, 1 samples at once" in capsys.readouterr().out
+    assert train.main([*arguments[:-1], "6"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_the_process_grows_by_what_was_reckoned(name: str) -> None:
+    """The highest point of a process' memory, where losses of two batches are kept: what is kept is most of
+    what it grows by, and what comes on top for a moment is less than as much again."""
+    _, recipe = tiny(name)
+    phase = recipe.stages()[0].phases[0].name
+    reckoned = [activations(recipe, "float32", share, CPU)[phase] for share in (8, 64)]
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as other:
+        highest = other.submit(_highest, name, (8, 64)).result()
+    ratio = (highest[1] - highest[0]) / (reckoned[1] - reckoned[0])
+    print(f"{name}: grown {ratio:.2f} times as much as reckoned")
+    assert 0.8 < ratio < 2
+
+
+def _highest(name: str, shares: tuple[int, ...]) -> list[int]:
+    """Bytes of memory that the process had at most, after each batch."""
+    _, recipe = tiny(name)
+    phase = recipe.stages()[0].phases[0]
+    for other, network in recipe.networks.items():
+        network.requires_grad_(other in phase.trains)
+    found = []
+    for share in shares:
+        terms = phase.loss(random_views(recipe, share, CPU), {})
+        found.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+        del terms
+    return found
+
+
+def clock_of(seconds: float) -> Callable[[torch.device], float]:
+    """Each second look is so much later than the first."""
+    looks = 0
+
+    def look(_: torch.device) -> float:
+        nonlocal looks
+        looks += 1
+        return seconds * looks
+
+    return look
