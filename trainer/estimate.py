@@ -21,6 +21,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from models.contract import LANDMARKS
 from models.describe import CALLS, aligned, describe
+from models.layers import lay_out
 from trainer.config import Precision, Settings, share_of
 from trainer.data.views import Views
 from trainer.recipe import Made, Phase, Recipe, Stage
@@ -86,6 +87,8 @@ def told(
     share = share_of(settings, world)
     memory = memory_of(recipe, settings, share, device)
     recipe.to(device)
+    if device.type == "cuda":
+        lay_out(recipe)
     paces: dict[str, Pace | None] = {}
     for stage in recipe.stages():
         try:

@@ -88,30 +88,42 @@ def shown(
 ) -> Views:
     """So many samples of people that training does not see: always the same, on the device. Raises as
     `source_of` does."""
+    return seen_by(recipe, held_out(settings, recipe, count, device, render), device)
+
+
+def held_out(
+    settings: Settings,
+    recipe: Recipe,
+    count: int,
+    device: torch.device,
+    render: RenderClip | None = None,
+    labels: bool = False,
+) -> Sample:
+    """The samples of `shown`. labels: with masks, where there are any."""
     if settings.data == SYNTHETIC:
         size = rendered_size(settings, recipe)
         stream = RenderedStream(
             count, recipe.frames, size, device, SHOWN_SEED, style=STILLS, prefetch=1, render=render
         )
-        samples = next(iter(stream))
-    else:
-        dataset = _dataset(settings, recipe, "test")
-        # From the end: evaluations begin at the beginning, and the best is chosen by these.
-        each = [dataset[-1 - number % len(dataset)] for number in range(count)]
-        random = rng(SHOWN_SEED, "shown", 0)
-        samples = collate(
-            [clip.sample(random, recipe.frames, labels=False, seen=recipe.needs_points) for clip in each]
-        )
-    return seen_by(recipe, samples, device)
+        return next(iter(stream))
+    dataset = _dataset(settings, recipe, "test")
+    # From the end: evaluations begin at the beginning, and the best is chosen by these.
+    each = [dataset[-1 - number % len(dataset)] for number in range(count)]
+    random = rng(SHOWN_SEED, "shown", 0)
+    return collate(
+        [clip.sample(random, recipe.frames, labels=labels, seen=recipe.needs_points) for clip in each]
+    )
 
 
-def seen_by(recipe: Recipe, samples: Sample, device: torch.device) -> Views:
-    """What the recipe's network sees of a batch, on the device."""
+def seen_by(recipe: Recipe, samples: Sample, device: torch.device, labels: bool = False) -> Views:
+    """What the recipe's network sees of a batch, on the device. labels: with masks."""
     picture, points, valid = (
         tensor.to(device, non_blocking=True) for tensor in (samples.picture, samples.points, samples.valid)
     )
     on_device = samples._replace(picture=picture, points=points, valid=valid)
-    return views_of(on_device, crop_of(recipe), recipe.steady)
+    if labels:
+        on_device = on_device._replace(labels=samples.labels.to(device))
+    return views_of(on_device, crop_of(recipe), recipe.steady, labels)
 
 
 def crop_of(recipe: Recipe) -> CropRule:
