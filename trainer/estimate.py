@@ -24,7 +24,7 @@ from models.describe import CALLS, aligned, describe
 from models.layers import lay_out
 from trainer.config import Precision, Settings, share_of
 from trainer.data.views import Views
-from trainer.recipe import Made, Phase, Recipe, Stage
+from trainer.recipe import Made, Phase, Recipe, Stage, phases_of
 from trainer.stopwatch import Stopwatch
 from trainer.turns import Turn, base_rate, optimisers_of
 
@@ -118,7 +118,8 @@ def memory_of(recipe: Recipe, settings: Settings, share: int, device: torch.devi
         for stage in recipe.stages()
         for phase in stage.phases
     ]
-    learning = sum(_bytes(network.parameters()) for network in recipe.networks.values())
+    names = {name for phase in phases_of(recipe) for name in phase.trains}
+    learning = sum(_bytes(recipe.networks[name].parameters()) for name in names)
     side, frames = recipe.generator.spec.source.size, recipe.frames
     return Memory(
         weights=_bytes((*recipe.parameters(), *recipe.buffers())),

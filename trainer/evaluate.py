@@ -118,7 +118,7 @@ def _of_codes(settings: Settings, network: Network, size: int, device: torch.dev
 
 
 @contextlib.contextmanager
-def _finder(asked: str, device: torch.device) -> Iterator[Finder | None]:
+def finder_of(asked: str, device: torch.device) -> Iterator[Finder | None]:
     """Raises ValueError for what isn't there."""
     if asked == "auto":
         asked = "mediapipe" if mediapipe_there() else "none"
@@ -148,7 +148,7 @@ def run(settings: Settings) -> dict[str, Any]:
     network = network_of(settings.weights).to(device).eval().requires_grad_(False)
     features = {name: getattr(settings, name) for name in WIDTHS}
     theirs = brought(settings.lpips, settings.csim_synthetic, features)
-    with _finder(settings.landmarks, device) as finder:
+    with finder_of(settings.landmarks, device) as finder:
         settings.output.mkdir(parents=True, exist_ok=True)
         return measure(settings, network, finder, theirs)
 

@@ -52,6 +52,10 @@ class Ablation(NamedTuple):
     """Of the settings' losses, by their fields."""
     expected: str
     """What the paper saw, or would be expected where it gives no figures."""
+    metric: str = ""
+    """Of `trainer.ablation.METRICS`: where the paper saw it; nothing where it says nothing."""
+    direction: int = 0
+    """Of that metric, without the part: 1 it rises, −1 it falls, 0 it stays."""
 
 
 class Recipe(nn.Module, abc.ABC):

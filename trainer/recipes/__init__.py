@@ -3,7 +3,7 @@
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from trainer.config import Settings
 from trainer.recipe import Ablation, Recipe
@@ -21,6 +21,33 @@ class Build(Protocol):
     def __call__(self, settings: Any, vgg: Any = None) -> Recipe: ...
 
 
+class Variant(NamedTuple):
+    """A row of a recipe's table of ablations."""
+
+    off: tuple[str, ...]
+    """The switches that are off."""
+    against: str | None = None
+    """The row that it is compared with, which has one switch more or less off."""
+
+
+WHOLE = "whole"  # the row of a recipe with nothing off
+
+
+def each_alone(ablations: Mapping[str, Ablation]) -> dict[str, Variant]:
+    """The whole recipe, and each switch alone beside it."""
+    return {WHOLE: Variant(()), **{f"without-{name}": Variant((name,), WHOLE) for name in ablations}}
+
+
+def ladder(ablations: Mapping[str, Ablation]) -> dict[str, Variant]:
+    """From all switches off to the whole recipe, one more part with each row, in the switches' order."""
+    names = list(ablations)
+    rows = ["vanilla", *(f"with-{name}" for name in names[:-1]), WHOLE]
+    return {
+        row: Variant(tuple(names[number:]), rows[number - 1] if number else None)
+        for number, row in enumerate(rows)
+    }
+
+
 @dataclass(frozen=True)
 class Entry:
     """A recipe, and what it can be asked for."""
@@ -29,6 +56,8 @@ class Entry:
     configs: Mapping[str, Settings]  # paper, light, tiny: all defaults
     ablations: Mapping[str, Ablation]
     build: Build
+    variants: Mapping[str, Variant]
+    """The table of ablations, row by row."""
 
 
 def names() -> list[str]:

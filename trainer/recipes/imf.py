@@ -19,7 +19,7 @@ from trainer import losses
 from trainer.config import Learning, Samples, Settings, changed
 from trainer.data.views import Views
 from trainer.recipe import Ablation, Made, Phase, Recipe, Stage, Terms
-from trainer.recipes import Entry
+from trainer.recipes import Entry, each_alone
 
 SOURCE, DRIVING = 0, 1  # of a sample's frames
 
@@ -151,4 +151,4 @@ CONFIGS: dict[str, Settings] = {
     ),
 }
 
-ENTRY = Entry(ImfSettings, CONFIGS, ABLATIONS, ImfRecipe)
+ENTRY = Entry(ImfSettings, CONFIGS, ABLATIONS, ImfRecipe, each_alone(ABLATIONS))

@@ -18,7 +18,7 @@ from trainer import losses
 from trainer.config import Learning, Samples, Settings, changed
 from trainer.data.views import Views
 from trainer.recipe import Ablation, Made, Phase, Recipe, Stage, Terms
-from trainer.recipes import Entry
+from trainer.recipes import Entry, each_alone
 
 SOURCE, BETWEEN, TARGET = 0, 1, 2  # of a sample's frames
 LAYERS = (*losses.FEATURES, losses.IDENTITY)  # VGG's
@@ -142,12 +142,18 @@ class LandmarkGanRecipe(Recipe):
 
 
 ABLATIONS = {
-    "pixel": Ablation({"pixel": 0.0}, "conditioning and identity suffer"),
+    "pixel": Ablation({"pixel": 0.0}, "conditioning and identity suffer", "akd", 1),
     "consistency": Ablation(
-        {"self_consistency": 0.0, "triple_consistency": 0.0}, "identity suffers, conditioning does not"
+        {"self_consistency": 0.0, "triple_consistency": 0.0},
+        "identity suffers, conditioning does not",
+        "csim",
+        -1,
     ),
     "features": Ablation(
-        {"perceptual": 0.0, "identity": 0.0}, "collapses to copying the source: conditioning suffers most"
+        {"perceptual": 0.0, "identity": 0.0},
+        "collapses to copying the source: conditioning suffers most",
+        "akd",
+        1,
     ),
     "self": Ablation({"self_consistency": 0.0}, "left as future work"),
     "triple": Ablation({"triple_consistency": 0.0}, "left as future work"),
@@ -190,4 +196,4 @@ CONFIGS: dict[str, Settings] = {
     ),
 }
 
-ENTRY = Entry(LandmarkGanSettings, CONFIGS, ABLATIONS, LandmarkGanRecipe)
+ENTRY = Entry(LandmarkGanSettings, CONFIGS, ABLATIONS, LandmarkGanRecipe, each_alone(ABLATIONS))
