@@ -1,16 +1,12 @@
-"""What a run would do, and what it would take, as text: `--dry-run`. Nothing is read of the data, and nothing
-is written.
+"""What a run takes: memory that is counted without computing anything, and time that is tried.
 
 Memory is what tensors hold; what layers need for a moment, and torch for itself, comes on top.
 """
 
 import copy
-import math
-import textwrap
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -20,18 +16,14 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from models.contract import LANDMARKS
-from models.describe import CALLS, aligned, describe
-from models.layers import lay_out
-from trainer.config import Precision, Settings, share_of
+from trainer.config import Precision, Settings
 from trainer.data.views import Views
 from trainer.recipe import Made, Phase, Recipe, Stage, phases_of
 from trainer.stopwatch import Stopwatch
-from trainer.turns import Turn, base_rate, optimisers_of
+from trainer.turns import Turn, optimisers_of
 
-WIDTH = 100  # columns
 REAL_STEPS = 2
 PATIENCE = 20.0  # seconds that a stage's real steps may take; else they are small ones
-MIB, GIB = 2**20, 2**30
 MOMENTS = 2  # Adam's, of each parameter
 
 
@@ -68,46 +60,6 @@ def now(device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
-
-
-def told(
-    settings: Settings,
-    usual: Settings,
-    recipe: Recipe,
-    world: int,
-    device: torch.device,
-    patience: float = PATIENCE,
-    clock: Clock = now,
-) -> str:
-    """The whole of it, in lines of at most 100 columns.
-
-    usual: the configuration, from which changes are marked. recipe: as it was built, on the CPU; it is worn
-    out by the real steps. Raises ValueError where the batch can't be dealt to the ranks.
-    """
-    share = share_of(settings, world)
-    memory = memory_of(recipe, settings, share, device)
-    recipe.to(device)
-    if device.type == "cuda":
-        lay_out(recipe)
-    paces: dict[str, Pace | None] = {}
-    for stage in recipe.stages():
-        try:
-            paces[stage.name] = pace_of(stage, recipe, settings, share, device, patience, clock)
-        except torch.OutOfMemoryError:
-            paces[stage.name] = None
-    lines = [
-        f"recipe {recipe.name}; * is changed from its configuration",
-        *_settings(settings, usual),
-        "",
-        *_networks(recipe, settings),
-        "",
-        *_stages(recipe, settings),
-        "",
-        *_memory(memory, share, device),
-        "",
-        *_time(recipe.stages(), paces, settings, share, world, device),
-    ]
-    return "\n".join(part for line in lines for part in _wrapped(line))
 
 
 def memory_of(recipe: Recipe, settings: Settings, share: int, device: torch.device) -> Memory:
@@ -213,133 +165,6 @@ def random_views(recipe: Recipe, share: int, device: torch.device) -> Views:
         valid=torch.ones(shape, dtype=torch.bool, device=device),
         to_frame=torch.eye(2, 3, device=device).expand(*shape, 2, 3).contiguous(),
     )
-
-
-def _settings(settings: Settings, usual: Settings) -> list[str]:
-    before = dict(_named(usual))
-    rows = [
-        ("*" if value != before[name] else " ", name, _written(value)) for name, value in _named(settings)
-    ]
-    return aligned(rows, 3)
-
-
-def _networks(recipe: Recipe, settings: Settings) -> list[str]:
-    """A row each, and what the generator's calls compute."""
-    rows = [("network", "parameters", "MiB")]
-    for name, network in recipe.networks.items():
-        count = sum(one.numel() for one in network.parameters())
-        rows.append((name, f"{count:,}", f"{_bytes(network.parameters()) / MIB:.1f}"))
-    found = describe(settings.model)
-    calls = ", ".join(f"{call} {found.macs(call) / 1e9:.3g}" for call in CALLS)
-    return [*aligned(rows, 1), f"GMAC of one call of {settings.model}: {calls}"]
-
-
-def _stages(recipe: Recipe, settings: Settings) -> list[str]:
-    rows = [("stage", "phase", "trains", "learning rate", "every", "pictures", "steps")]
-    for stage in recipe.stages():
-        pictures = stage.share * settings.pictures
-        for phase in stage.phases:
-            rates = dict.fromkeys(
-                f"{base_rate(settings.learning, name) * stage.rates[name]:.3g}" for name in phase.trains
-            )
-            rows.append(
-                (
-                    stage.name,
-                    phase.name,
-                    ", ".join(phase.trains),
-                    ", ".join(rates),
-                    str(phase.every),
-                    f"{pictures:,.0f}",
-                    f"{math.ceil(pictures / settings.batch):,}",
-                )
-            )
-    return aligned(rows, 3)
-
-
-def _memory(memory: Memory, share: int, device: torch.device) -> list[str]:
-    phase = max(memory.activations, key=lambda name: memory.activations[name])
-    rows = [
-        ("memory of a rank", "MiB"),
-        ("weights", f"{memory.weights / MIB:,.1f}"),
-        ("gradients", f"{memory.gradients / MIB:,.1f}"),
-        ("Adam's moments", f"{memory.moments / MIB:,.1f}"),
-        ("averaged generator", f"{memory.average / MIB:,.1f}"),
-        (f"pictures and landmarks of {share} samples", f"{memory.batch / MIB:,.1f}"),
-        (f"kept for the backward pass of phase {phase}", f"{memory.activations[phase] / MIB:,.1f}"),
-        ("all", f"{memory.total / MIB:,.1f}"),
-    ]
-    lines = [*aligned(rows, 1), "Temporary tensors of layers, and torch itself, come on top."]
-    if device.type == "cuda":
-        there = torch.cuda.get_device_properties(device).total_memory
-        lines.append(f"The device has {there / GIB:.1f} GiB.")
-    return lines
-
-
-def _time(
-    stages: Sequence[Stage],
-    paces: Mapping[str, Pace | None],
-    settings: Settings,
-    share: int,
-    world: int,
-    device: torch.device,
-) -> list[str]:
-    rows = [("time on one " + device.type, "ms a step", "steps", "hours")]
-    hours = 0.0
-    for stage in stages:
-        pace = paces[stage.name]
-        if pace is None:
-            return [f"A step does not fit the device's memory with {share} samples at once: --accumulate"]
-        steps = math.ceil(stage.share * settings.pictures / settings.batch)
-        hours += steps * pace.seconds / 3600
-        rows.append(
-            (
-                stage.name + (" (scaled)" if pace.scaled else ""),
-                f"{1000 * pace.seconds:,.0f}",
-                f"{steps:,}",
-                f"{steps * pace.seconds / 3600:,.2f}",
-            )
-        )
-    rows.append(("all", "", f"{math.ceil(settings.pictures / settings.batch):,}", f"{hours:,.2f}"))
-    lines = aligned(rows, 1)
-    lines.append(
-        f"Measured with noise for pictures, by the share of one rank of {world}, {share} samples at once: "
-        "the networks alone. Reading or rendering data, what ranks tell each other, pages of samples and "
-        "checkpoints are not counted."
-    )
-    if any(pace is not None and pace.scaled for pace in paces.values()):
-        lines.append(
-            "(scaled): a step with one sample, times the samples; a real one would have taken too long to "
-            "try here."
-        )
-    if settings.compile:
-        lines.append("Measured without compiling.")
-    return lines
-
-
-def _named(settings: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every field by the name of its option."""
-    for field in fields(settings):
-        value = getattr(settings, field.name)
-        name = prefix + field.name.replace("_", "-")
-        if is_dataclass(value):
-            yield from _named(value, f"{name}.")
-        else:
-            yield name, value
-
-
-def _written(value: Any) -> str:
-    if isinstance(value, tuple):
-        return " ".join(_written(one) for one in value) or "nothing"
-    if isinstance(value, bool) or value is None:
-        return {True: "yes", False: "no", None: "none"}[value]
-    return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _wrapped(line: str) -> list[str]:
-    """Of at most so many columns; what follows is set in."""
-    if len(line) <= WIDTH:
-        return [line]
-    return textwrap.wrap(line, WIDTH, subsequent_indent="    ", drop_whitespace=True)
 
 
 def _hollow_out(recipe: Recipe, shapes_only: FakeTensorMode, device: torch.device) -> None:

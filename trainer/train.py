@@ -32,7 +32,7 @@ from trainer.checkpoint import Checkpoints
 from trainer.config import Settings, share_of
 from trainer.data.workers import Rank
 from trainer.distributed import PATIENCE, device_of, joined
-from trainer.estimate import told
+from trainer.dry_run import told
 from trainer.feed import shown, source_of
 from trainer.journal import Journal
 from trainer.loop import Loop, Stopped

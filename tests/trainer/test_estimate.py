@@ -13,9 +13,10 @@ import pytest
 import torch
 from torch import nn
 
-from trainer import estimate, recipes, train
+from trainer import dry_run, estimate, recipes, train
 from trainer.config import Settings
-from trainer.estimate import activations, kept_by, memory_of, pace_of, random_views, told
+from trainer.dry_run import told
+from trainer.estimate import activations, kept_by, memory_of, pace_of, random_views
 from trainer.recipe import Recipe
 from trainer.turns import optimisers_of
 
@@ -116,7 +117,7 @@ def test_everything_is_said_in_lines_that_fit(
     arguments = ["landmark_gan", "--config", "tiny", "--dry-run", "--batch", "2", "--data", far]
     assert train.main([*arguments, "--learning.clip", "0.5"]) == 0
     said = capsys.readouterr().out
-    assert max(map(len, said.splitlines())) <= estimate.WIDTH
+    assert max(map(len, said.splitlines())) <= dry_run.WIDTH
     assert list(tmp_path.iterdir()) == []
     named = {line[3:].split()[0]: line for line in said.splitlines() if line[:3] in ("*  ", "   ")}
 
@@ -157,7 +158,7 @@ def test_a_step_that_does_not_fit_is_said(monkeypatch: pytest.MonkeyPatch) -> No
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(estimate, "pace_of", full)
+    monkeypatch.setattr(dry_run, "pace_of", full)
     settings, recipe = tiny("landmark_gan", batch=4)
     assert "does not fit the device's memory with 4 samples at once" in told(
         settings, settings, recipe, 1, CPU
