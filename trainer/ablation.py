@@ -84,16 +84,17 @@ def change(without: Row, among: Row, metric: str) -> Summary:
 def verdict(ablation: Ablation, found: Summary | None, before: float) -> str:
     """Was it as the paper has it? before: the figure with the part.
 
-    A figure rises or falls where its 95 % interval lies on that side of nought; it stays where it changes by
-    less than a hundredth.
+    A figure stays where it changes by less than a hundredth; it rises or falls where it changes by more, and
+    its 95 % interval lies on that side of nought.
     """
     if not ablation.metric:
         return SILENT
     if found is None:
         return UNKNOWN
+    stays = abs(found.mean) <= STAYS * abs(before)
     if ablation.direction == 0:
-        return AS if abs(found.mean) <= STAYS * abs(before) else NOT_AS
-    if found.low is None or found.high is None or found.low <= 0 <= found.high:
+        return AS if stays else NOT_AS
+    if stays or found.low is None or found.high is None or found.low <= 0 <= found.high:
         return CLOSE
     return AS if (found.mean > 0) == (ablation.direction > 0) else NOT_AS
 

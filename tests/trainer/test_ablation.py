@@ -84,6 +84,7 @@ def test_dae_gan_is_built_up_as_in_the_paper() -> None:
         (0.04, 0.02, 0.06, NOT_AS),
         (-0.04, -0.09, 0.01, CLOSE),
         (0.04, -0.01, 0.09, CLOSE),
+        (-0.004, -0.005, -0.003, CLOSE),  # less than a hundredth of 0.7
         (-0.04, None, None, CLOSE),  # one person is no interval
     ],
 )
