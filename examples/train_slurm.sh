@@ -26,11 +26,10 @@ export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=100     # seconds to save in; torchrun's o
 first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 stopped=
 
-# The lone -- keeps torchrun from taking --run for an option of its own, cut short.
 srun --kill-on-bad-exit=1 torchrun \
   --nnodes "$SLURM_JOB_NUM_NODES" --nproc-per-node 8 --max-restarts 3 \
   --rdzv-backend c10d --rdzv-endpoint "$first:29500" --rdzv-id "$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}" \
-  -m -- trainer.train imf --config paper --data /data/vfhq-shards --run /runs/imf --resume auto &
+  -m trainer.train imf --config paper --data /data/vfhq-shards --output /runs/imf --resume auto &
 step=$!
 trap 'stopped=yes; kill -TERM "$step" || true' TERM # Slurm tells this script; srun tells all ranks
 

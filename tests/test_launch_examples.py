@@ -11,6 +11,8 @@ import pytest
 import yaml
 from torch.distributed.run import parse_args
 
+from trainer.train import settings_of
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SLURM, KUBERNETES = EXAMPLES / "train_slurm.sh", EXAMPLES / "train_kubernetes.yaml"
 TRAINING = [
@@ -19,7 +21,7 @@ TRAINING = [
     "paper",
     "--data",
     "/data/vfhq-shards",
-    "--run",
+    "--output",
     "/runs/imf",
     "--resume",
     "auto",
@@ -78,6 +80,11 @@ def kubernetes() -> tuple[dict[str, Any], dict[str, Any]]:
 def parted(words: list[str]) -> list[str]:
     """Options and their values as words of their own."""
     return [part for word in words for part in word.split("=", 1)]
+
+
+def test_the_trainer_knows_the_options():
+    asked = settings_of(TRAINING[0], TRAINING[1:])
+    assert (asked.data, asked.output, asked.resume) == ("/data/vfhq-shards", Path("/runs/imf"), "auto")
 
 
 def test_slurm_starts_torchrun_on_all_nodes(cluster: dict[str, str]):

@@ -44,8 +44,8 @@ from trainer.recipe import Recipe, phases_of
 from trainer.train import INTERRUPTED, build, plain, settings_of, train
 
 NAME = "python -m trainer.ablate"
-OURS = ("--run", "--resume", "--start", "--ablate", "--dry-run")  # options that the table has its own say in
-FREE = ("run", "resume", "device", "keep", "vgg")  # settings that two variants' runs may differ in
+OURS = ("--resume", "--initial", "--ablate", "--dry-run")  # options that the table has its own say in
+FREE = ("output", "resume", "device", "keep", "vgg")  # settings that two variants' runs may differ in
 AT_ONCE = 16  # pictures
 SHOWN = 6  # people on the page of pictures
 LEAST_SIDE = 96  # pixels; smaller pictures are enlarged
@@ -85,7 +85,7 @@ def run(name: str, asked: Asked, settings: Settings) -> None:
     judges = brought(embedder=asked.csim_synthetic).judges()
     with finder_of(asked.landmarks, device) as finder:
         runs = {
-            one: replace(settings, ablate=entry.variants[one].off, run=asked.output / one, resume="auto")
+            one: replace(settings, ablate=entry.variants[one].off, output=asked.output / one, resume="auto")
             for one in names
         }
         for one in names:
@@ -132,9 +132,9 @@ def held_out_of(settings: Settings, recipe: Recipe, people: int, device: torch.d
 @torch.no_grad()
 def drawn_by(settings: Settings, name: str, views: Views, device: torch.device) -> Tensor:
     """B×3×S×S in [0, 1]: by the averaged generator that a run ended with."""
-    assert settings.run is not None
+    assert settings.output is not None
     recipe = build(settings, name)
-    newest = checkpoint.latest(settings.run / "checkpoints")
+    newest = checkpoint.latest(settings.output / "checkpoints")
     assert newest is not None, "it was trained"
     recipe.generator.load_state_dict(checkpoint.read(newest)["ema"])
     recipe.to(device).eval()
@@ -180,30 +180,31 @@ def distances_of(looks: Mapping[str, Found], places: Tensor) -> dict[str, list[f
 
 def _finished(settings: Settings) -> bool:
     """Was that run made to its end? Raises ValueError where the folder holds one with other settings."""
-    assert settings.run is not None
-    file = settings.run / SETTINGS
+    assert settings.output is not None
+    file = settings.output / SETTINGS
     if not file.exists():
         return False
     there, asked = read_json(file)["settings"], plain(settings)
     for key, value in asked.items():
         if key not in FREE and there.get(key) != value:
             raise ValueError(
-                f"{settings.run} was trained with {key} {there.get(key)}, not {value}: name another --output"
+                f"{settings.output} was trained with {key} {there.get(key)}, not {value}: name another "
+                "--output"
             )
-    newest = checkpoint.latest(settings.run / "checkpoints")
+    newest = checkpoint.latest(settings.output / "checkpoints")
     return newest is not None and int(checkpoint.read(newest)["pictures"]) >= settings.pictures
 
 
 def _losses(settings: Settings, phases: Set[str]) -> dict[str, float]:
     """The phases' terms, of the log's last line."""
-    assert settings.run is not None
+    assert settings.output is not None
     lines = [
         {
             term: float("nan") if value is None else value
             for term, value in line.items()
             if term.partition("/")[0] in phases and not term.endswith("/gradient")
         }
-        for line in read_log(settings.run / LOG)
+        for line in read_log(settings.output / LOG)
     ]
     return next((line for line in reversed(lines) if line), {})
 

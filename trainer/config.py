@@ -59,12 +59,12 @@ class Settings:
     data: str = SYNTHETIC
     """A folder that trainer.prepare wrote (its archives too), or synthetic: rendered on the training device
     while the network learns, every sample another person."""
-    run: Path | None = None
+    output: Path | None = None
     """The run's folder; by default runs/RECIPE-CONFIG."""
     resume: str = "never"
     """auto: go on from the folder's newest whole checkpoint, or begin where there is none. never: begin, in
     a folder without checkpoints. Else a checkpoint to go on from."""
-    start: Path | None = None
+    initial: Path | None = None
     """A checkpoint whose networks a new run begins with, for fine-tuning."""
     pictures: int = 1_000_000
     """How many driving pictures are learnt from, one a sample, over all ranks: when the run ends."""
@@ -128,8 +128,8 @@ class Settings:
             raise ValueError(f"samples.colour {self.samples.colour:g}: expected a number from 0 to below 1")
         if self.samples.workers < 0:
             raise ValueError(f"samples.workers {self.samples.workers}: expected at least 0")
-        if self.start is not None and self.resume != "never":
-            raise ValueError("start and resume: a run begins with other networks, or goes on; leave one out")
+        if self.initial is not None and self.resume != "never":
+            raise ValueError("initial and resume: a run begins with networks, or goes on; leave one out")
 
 
 def share_of(settings: Settings, world: int) -> int:

@@ -64,6 +64,11 @@ def mean_over_ranks(values: Mapping[str, Tensor]) -> dict[str, float]:
     return dict(zip(values, row.tolist(), strict=True))
 
 
+def lost_a_rank(error: RuntimeError) -> bool:
+    """Is it that another rank is gone? Gloo has no class of its own for that."""
+    return isinstance(error, dist.DistError) or "gloo" in str(error)
+
+
 def any_rank(here: bool, device: torch.device) -> bool:
     """Is it so on any of the ranks?"""
     if not dist.is_initialized():

@@ -39,7 +39,8 @@ class Diverged(ValueError):
 
 
 class Stopped(Exception):
-    """Somebody asked for an end, and everything is saved. signal: which one it was."""
+    """Somebody asked for an end, and everything is saved. signal: which one it was; 0 where another rank got
+    it."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -123,7 +124,7 @@ class Loop:
                 if distributed.any_rank(bool(self.asked_to_stop), self.device):
                     self._save()
                     self.checkpoints.wait()
-                    raise Stopped(self.asked_to_stop or signal.SIGTERM)
+                    raise Stopped(self.asked_to_stop)
                 if _due(before, progress.pictures, settings.checkpoint_every):
                     self._save()
             if self.since.pictures:
@@ -293,7 +294,7 @@ class Loop:
 
     def _way_back(self) -> str:
         kept = latest(self.checkpoints.folder)
-        return "" if kept is None else f"--start {kept} and "
+        return "" if kept is None else f"--initial {kept} and "
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:

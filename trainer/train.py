@@ -2,11 +2,9 @@
 
     python -m trainer.train imf --config tiny --data data/rendered
     python -m trainer.train imf --config light --data synthetic
-    torchrun --nproc-per-node 8 -m -- trainer.train imf --data data/vfhq --run runs/imf --resume auto
-    torchrun --nnodes 2 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint HOST:29500 -m -- trainer.train
-    python -m trainer.train dae_gan --config rafd --data data/rafd --start runs/dae_gan/checkpoints/best.pt
-
-(What follows no `--` torchrun reads too: it takes `--run` and `--start` for options of its own.)
+    torchrun --nproc-per-node 8 -m trainer.train imf --data data/vfhq --output runs/imf --resume auto
+    torchrun --nnodes 2 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint HOST:29500 -m trainer.train
+    python -m trainer.train dae_gan --config rafd --data data/rafd --initial runs/dae_gan/checkpoints/best.pt
 
 A run is a folder: settings.json, log.jsonl, TensorBoard's events, samples/ and checkpoints/. SIGTERM and
 Ctrl-C save and end it; `--resume auto` goes on, bit for bit on a CPU.
@@ -31,7 +29,7 @@ from trainer import checkpoint, recipes
 from trainer.checkpoint import Checkpoints
 from trainer.config import Settings, share_of
 from trainer.data.workers import Rank
-from trainer.distributed import PATIENCE, device_of, joined
+from trainer.distributed import PATIENCE, device_of, joined, lost_a_rank
 from trainer.dry_run import told
 from trainer.feed import shown, source_of
 from trainer.journal import Journal
@@ -43,6 +41,7 @@ CONFIG = "--config"
 USUAL = "paper"
 LOOKED_AT = 16  # people that a run is looked at with
 INTERRUPTED = 130  # exit code after Ctrl-C
+LEFT_ALONE = 75  # where another rank was told to stop: whoever started this one, should start it again
 
 
 def train(settings: Settings, name: str, patience: timedelta = PATIENCE) -> None:
@@ -50,7 +49,7 @@ def train(settings: Settings, name: str, patience: timedelta = PATIENCE) -> None
 
     Raises ValueError and OSError, one line, for what can't be done, Stopped after a signal.
     """
-    folder = settings.run
+    folder = settings.output
     assert folder is not None
     device = device_of(settings.device)
     with joined(device, patience) as here:
@@ -68,7 +67,7 @@ def train(settings: Settings, name: str, patience: timedelta = PATIENCE) -> None
         ):
             loop = Loop(settings, recipe, source, views, checkpoints, journal, here, device)
             if begun is not None:
-                loop.load(begun) if settings.start is None else loop.begin_with(begun)
+                loop.load(begun) if settings.initial is None else loop.begin_with(begun)
             journal.resume(loop.progress.step)
             journal.describe({"recipe": name, "world": here.world, **plain(settings)})
             if here.rank == 0 and recipe.matches_instead:
@@ -96,8 +95,8 @@ def _found(settings: Settings, folder: Path) -> Any:
     for."""
     if settings.resume == "never":
         if (there := checkpoint.latest(folder / "checkpoints")) is not None:
-            raise ValueError(f"{there} is there: go on with --resume auto, or name another folder by --run")
-        return None if settings.start is None else checkpoint.read(settings.start)
+            raise ValueError(f"{there} is there: go on with --resume auto, or name another --output")
+        return None if settings.initial is None else checkpoint.read(settings.initial)
     if settings.resume != "auto":
         return checkpoint.read(Path(settings.resume))
     found = checkpoint.latest_whole(folder / "checkpoints")
@@ -123,7 +122,8 @@ def plain(settings: Settings) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command. Exit code 2 and one line for what can't be done, 130 after Ctrl-C, 0 after SIGTERM."""
+    """The command. Exit code 2 and one line for what can't be done, 130 after Ctrl-C, 0 after SIGTERM, 75
+    after that of another rank, 1 where another rank is gone."""
     name, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if name in ("-h", "--help"):
         print(f"usage: {NAME} RECIPE [--config CONFIG] [OPTIONS]; RECIPE --help lists its options\n")
@@ -138,13 +138,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         train(settings, name)
     except Stopped as end:
         tell("stopped, and saved: --resume auto goes on from here", NAME)
-        return INTERRUPTED if end.signal == signal.SIGINT else 0
+        return {signal.SIGINT: INTERRUPTED, 0: LEFT_ALONE}.get(end.signal, 0)
     except OSError as error:
         tell(f"{error.filename or 'error'}: {error.strerror or error}", NAME)
         return 2
     except ValueError as error:
         tell(str(error), NAME)
         return 2
+    except RuntimeError as error:
+        if not lost_a_rank(error):
+            raise
+        tell("another rank is gone: --resume auto goes on from the last checkpoint", NAME)
+        return 1
     except KeyboardInterrupt:
         tell("stopped before the first step", NAME)
         return INTERRUPTED
@@ -173,7 +178,7 @@ def defaults_of(name: str, arguments: Sequence[str]) -> tuple[Settings, list[str
         known = ", ".join(entry.configs)
         raise ValueError(f"config {chosen.config!r} is unknown; known for {name}: {known}")
     usual = entry.configs[chosen.config]
-    return replace(usual, run=Path("runs", f"{name}-{chosen.config}")), rest
+    return replace(usual, output=Path("runs", f"{name}-{chosen.config}")), rest
 
 
 if __name__ == "__main__":

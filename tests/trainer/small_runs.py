@@ -27,7 +27,7 @@ from trainer.feed import shown, source_of
 from trainer.journal import Journal
 from trainer.loop import Loop
 from trainer.recipe import Ablation, Made, Phase, Recipe, Stage, Terms
-from trainer.recipes import Entry
+from trainer.recipes import Entry, each_alone
 
 CPU = torch.device("cpu")
 ALONE = Rank(0, 1, None, 1)
@@ -121,7 +121,9 @@ USUAL = SmallSettings(
     checkpoint_every=16,
     device="cpu",
 )
-ENTRY = Entry(SmallSettings, {"paper": USUAL, "tiny": USUAL}, {"pixel": Ablation({}, "nothing")}, SmallRecipe)
+ABLATIONS = {"pixel": Ablation({}, "nothing")}
+CONFIGS = {"paper": USUAL, "tiny": USUAL}
+ENTRY = Entry(SmallSettings, CONFIGS, ABLATIONS, SmallRecipe, each_alone(ABLATIONS))
 
 
 def no_board(folder: Path, resumed: int) -> None:
@@ -159,7 +161,7 @@ def befalls(pictures: int) -> None:
 
 def words(data: Path, run: Path, **options: object) -> list[str]:
     """The command line of a run of that recipe."""
-    said = {"data": data, "run": run, **options}
+    said = {"data": data, "output": run, **options}
     return [
         "small",
         *(word for name, one in said.items() for word in (f"--{name.replace('_', '-')}", str(one))),
@@ -176,7 +178,7 @@ def opened(
     **changed: Any,
 ) -> Iterator[Loop]:
     """A run that isn't running yet."""
-    settings = replace(USUAL, data=str(data), run=folder, **changed)
+    settings = replace(USUAL, data=str(data), output=folder, **changed)
     recipe = recipe or SmallRecipe(settings)
     source = source_of(settings, recipe, settings.batch // settings.accumulate, ALONE, CPU)
     views = shown(settings, recipe, looked_at, CPU)

@@ -105,7 +105,7 @@ def test_a_ladder_draws_the_same_pictures_whatever_it_trains_with(faces: Path, t
         (["nobody"], "unknown recipe 'nobody'"),
         (["imf", "--names", "without-nothing"], "known for imf: whole, without-pixel"),
         (["imf", "--config", "huge"], "config 'huge' is unknown"),
-        (["imf", "--run", "there"], "--run is the table's own affair"),
+        (["imf", "--initial", "there"], "--initial is the table's own affair"),
         (["imf", "--ablate=pixel"], "--ablate is the table's own affair"),
         (["imf", "--people", "0"], "people 0"),
         (["imf", "--config", "tiny", "--data", "nowhere", "--landmarks", "none"], "nowhere"),

@@ -159,7 +159,7 @@ def test_the_command_is_stopped_and_goes_on(tmp_path: Path) -> None:
     """As a person would do it, with a recipe of the project."""
     data = folder(tmp_path / "data", identities=30, size=64)
     run = tmp_path / "run"
-    options = f"--data {data} --run {run} --pictures 8 --batch 1 --log-every 1 --resume auto --device cpu"
+    options = f"--data {data} --output {run} --pictures 8 --batch 1 --log-every 1 --resume auto --device cpu"
     command = [sys.executable, "-m", "trainer.train", "imf", "--config", "tiny", *options.split()]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     while not (run / LOG).exists() or not read_log(run / LOG):

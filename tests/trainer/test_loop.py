@@ -214,7 +214,7 @@ def test_too_many_in_a_row_end_the_run_with_a_way_back(
     assert kept is not None
     assert str(caught.value) == (
         f"10 steps in a row had gradients that are not finite, the last of them step 30: begin anew with "
-        f"--start {kept} and a lower learning rate"
+        f"--initial {kept} and a lower learning rate"
     )
 
 

@@ -86,8 +86,8 @@ def test_help_without_a_recipe_lists_those(arguments: list[str], capsys: pytest.
         ("small --batch 6 --accumulate 4", "expected a multiple of 4, as 4"),
         ("small --data nowhere", "nowhere"),
         ("small --resume lost.pt", "lost.pt: there is no such file"),
-        ("small --start lost.pt", "lost.pt: there is no such file"),
-        ("small --start a.pt --resume auto", "leave one out"),
+        ("small --initial lost.pt", "lost.pt: there is no such file"),
+        ("small --initial a.pt --resume auto", "leave one out"),
         ("small --batch 32", "too little data: 22 clips to train, and a batch takes 32"),
         ("small --vgg lost.pth", "lost.pth"),
     ],
@@ -96,14 +96,14 @@ def test_what_cant_be_done_is_said_in_one_line(
     arguments: str, reason: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name, *rest = arguments.split()
-    usual = ["--data", str(data), "--run", str(tmp_path / "run")]  # what is said again later, counts
+    usual = ["--data", str(data), "--output", str(tmp_path / "run")]  # what is said again later, counts
     assert reason in refused([name, *usual, *rest], capsys)
 
 
 def test_data_that_cant_be_read_is_told(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No data set, a broken index, a broken picture."""
+    """No data set, a broken index, a broken picture; by a worker process too."""
     run = tmp_path / "run"
     (tmp_path / "empty").mkdir()
     assert "empty" in refused(words(tmp_path / "empty", run), capsys)
@@ -114,7 +114,10 @@ def test_data_that_cant_be_read_is_told(
     for clip in ClipDataset(broken, "train").clips:
         for picture in (broken / place_of(clip.id)).glob("*.jpg"):
             picture.write_bytes(b"no picture")
-    assert refused(words(broken, run), capsys).startswith("clip rendered-0-")
+    for workers in (0, 1):
+        options = {"samples.workers": workers}
+        said = refused(words(broken, tmp_path / f"{workers}", **options), capsys)
+        assert said.startswith("clip rendered-0-")
 
 
 def test_landmarks_are_needed_by_those_who_read_them(
@@ -126,10 +129,10 @@ def test_landmarks_are_needed_by_those_who_read_them(
         clip["landmarks"] = False
     (plain / "index.json").write_text(json.dumps(index))
     usual = ["--config", "tiny", "--data", str(plain), "--device", "cpu"]
-    said = refused(["landmark_gan", *usual, "--run", str(tmp_path / "a")], capsys)
+    said = refused(["landmark_gan", *usual, "--output", str(tmp_path / "a")], capsys)
     assert "recipe landmark_gan needs landmarks, and clip rendered-0-" in said
     short = ["--pictures", "2", "--batch", "2", "--log-every", "2", "--sample-every", "2"]
-    assert main(["imf", *usual, *short, "--run", str(tmp_path / "b")]) == 0
+    assert main(["imf", *usual, *short, "--output", str(tmp_path / "b")]) == 0
     assert "the discriminator's features are matched" in capsys.readouterr().err
     assert [line["step"] for line in curve(tmp_path / "b")] == [1]
 
@@ -142,9 +145,9 @@ def test_a_run_is_not_written_over(data: Path, tmp_path: Path, capsys: pytest.Ca
     assert (said.out, said.err) == (f"{run}: 8 pictures in 2 steps, 0 of them skipped.\n", "")
     kept = checkpoint.latest(run / "checkpoints")
     log = (run / LOG).read_bytes()
-    for options in ({}, {"start": kept}):
+    for options in ({}, {"initial": kept}):
         said = refused(words(data, run, pictures=8, **options), capsys)
-        assert said == f"{kept} is there: go on with --resume auto, or name another folder by --run"
+        assert said == f"{kept} is there: go on with --resume auto, or name another --output"
     assert (run / LOG).read_bytes() == log
     assert main(words(data, run, pictures=8, resume="auto")) == 0  # nothing is left to do
     assert (run / LOG).read_bytes() == log
@@ -160,12 +163,22 @@ def test_a_run_begins_with_another_ones_networks(
 ) -> None:
     assert main(words(data, tmp_path / "first", pictures=8)) == 0
     kept = checkpoint.latest(tmp_path / "first" / "checkpoints")
-    assert main(words(data, tmp_path / "second", pictures=8, start=kept, seed=1)) == 0
+    assert main(words(data, tmp_path / "second", pictures=8, initial=kept, seed=1)) == 0
     assert [line["step"] for line in curve(tmp_path / "second")] == [1, 2]
     first, second = (curve(tmp_path / name)[0]["generator/pixel"] for name in ("first", "second"))
     assert first != second
     said = refused(
-        ["imf", "--config", "tiny", "--data", str(data), "--run", str(tmp_path / "c"), "--start", str(kept)],
+        [
+            "imf",
+            "--config",
+            "tiny",
+            "--data",
+            str(data),
+            "--output",
+            str(tmp_path / "c"),
+            "--initial",
+            str(kept),
+        ],
         capsys,
     )
     assert said.splitlines()[-1] == "the checkpoint is of recipe small, not of imf"
@@ -206,8 +219,7 @@ def torchrun(arguments: list[str], *options: str, **environment: str) -> "Iterat
     """Two ranks, on this machine; none is left behind."""
     usual = ["--nproc-per-node", "2", "--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0"]
     process = subprocess.Popen(
-        # Behind two hyphens, or it takes --run and --start for short forms of its own options.
-        [sys.executable, "-m", "torch.distributed.run", *usual, *options, "-m", "--", RUNS, *arguments],
+        [sys.executable, "-m", "torch.distributed.run", *usual, *options, "-m", RUNS, *arguments],
         cwd=REPOSITORY,
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)} | environment,
         stdout=subprocess.PIPE,

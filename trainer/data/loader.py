@@ -9,10 +9,11 @@ Which clips, which of their frames and what is done to them follow from the seed
 ranks have had together; neither the number of worker processes nor where a run was interrupted matters.
 """
 
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -76,11 +77,14 @@ class Loader:
             num_workers=self.workers,
             prefetch_factor=self.prefetch if self.workers else None,
             multiprocessing_context=fresh_processes() if self.workers else None,
-            collate_fn=collate,
+            collate_fn=_collated,
+            worker_init_fn=_leave_signals if self.workers else None,
             pin_memory=self.pin,
             generator=torch.Generator(),  # else it would draw from the loop's
         )
         for batch in loader:
+            if isinstance(batch, Exception):
+                raise batch
             self.position += self.batch * self.world
             yield batch
 
@@ -128,8 +132,24 @@ def measure_wait(
     return waited / (waited + worked)
 
 
-class _Samples(Dataset[Sample]):
-    """Samples by their number in the endless row of all."""
+def _collated(samples: Sequence[Sample | Exception]) -> Sample | Exception:
+    """A batch, or why there is none."""
+    for sample in samples:
+        if isinstance(sample, Exception):
+            return sample
+    return collate(cast(Sequence[Sample], samples))
+
+
+def _leave_signals(worker: int) -> None:
+    """Ctrl-C and Slurm's signals reach all processes; the first one still needs its batch to end well, and
+    ends the others."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+class _Samples(Dataset[Sample | Exception]):
+    """Samples by their number in the endless row of all. What can't be read is given as its error: raised in
+    a worker process, it would arrive as that process's traceback."""
 
     def __init__(
         self,
@@ -146,7 +166,13 @@ class _Samples(Dataset[Sample]):
         self.augmentation, self.seen = augmentation, seen
         self.labels, self.maps, self.parameters = labels, maps, parameters
 
-    def __getitem__(self, number: int) -> Sample:
+    def __getitem__(self, number: int) -> Sample | Exception:
+        try:
+            return self._sample(number)
+        except (ValueError, OSError) as error:
+            return error
+
+    def _sample(self, number: int) -> Sample:
         epoch, place = divmod(number, len(self.dataset))
         clip = self.dataset[int(_order(self.seed, epoch, len(self.dataset))[place])]
         random = rng(self.seed, "sample", number)

@@ -244,7 +244,7 @@ CONFIGS: dict[str, Settings] = {
         log_every=10_000,
         samples=Samples(workers=8),
     ),
-    # 20 epochs of RaFD's 8,040 pictures, from a checkpoint of VoxCeleb1: --start.
+    # 20 epochs of RaFD's 8,040 pictures, from a checkpoint of VoxCeleb1: --initial.
     "rafd": DaeGanSettings(
         pictures=160_800,
         batch=16,
