@@ -33,8 +33,8 @@ WITHOUT_VGG = {
     "imf": {"generator": {"pixel", "adversarial", "matching"}, "discriminator": {"hinge"}},
     "dae_gan": {
         "embedders": {"reconstruction", "smoothness"},
-        "face": {"reconstruction", "smoothness", "content", "adversarial", "matching"},
-        "pose": {"reconstruction", "smoothness", "content", "adversarial", "matching"},
+        "face": {"reconstruction", "smoothness"},
+        "pose": {"reconstruction", "smoothness"},
         "generator": {"content", "adversarial", "matching"},
         "discriminator": {"hinge"},
     },

@@ -107,8 +107,8 @@ class DaeGanRecipe(Recipe):
         if not self.weights.adversarial:
             return (first,)
         phases = (
-            Phase("face", ("face",), self.joint_loss),
-            Phase("pose", ("pose",), self.joint_loss),
+            Phase("face", ("face",), self.embedder_loss),
+            Phase("pose", ("pose",), self.embedder_loss),
             Phase("generator", ("generator",), self.generator_loss),
             Phase("discriminator", ("discriminator",), self.discriminator_loss),
         )
@@ -130,19 +130,35 @@ class DaeGanRecipe(Recipe):
         return cast(Tensor, found.float() + 1) / 2
 
     def embedder_loss(self, views: Views, made: Made) -> Terms:
-        """Equation 5: L_REC + λ_S·L_S."""
-        return self._embedders(self._embedded(views), views)
-
-    def joint_loss(self, views: Views, made: Made) -> Terms:
-        """Equations 5 and 6: what an embedder is for, and what the generator makes of it."""
-        embedded = self._embedded(views)
-        return self._embedders(embedded, views) | self._generator(embedded, views, made)
+        """Equation 5: L_REC + λ_S·L_S. In the second stage too: the networks are stepped one by one "instead
+        of in an end-to-end manner" (section 3.3), so that nothing of the generator's comes back to them."""
+        embedded, targets, weights = self._embedded(views), self._targets(views), self.weights
+        posed = self._posed(_for_each(embedded.face), targets)
+        terms = {"reconstruction": weights.reconstruction * losses.l1(posed.picture, targets)}
+        if weights.smoothness:
+            there, back = (
+                losses.total_variation(flow) for flow in (embedded.flows.flatten(0, 1), posed.flow)
+            )
+            terms["smoothness"] = weights.smoothness * (there + back)
+        return terms
 
     def generator_loss(self, views: Views, made: Made) -> Terms:
         """Equation 6, of which G minimises its terms: −D(x̂) + λ_R·L1 + λ_FM·L_FM."""
+        targets, weights = self._targets(views), self.weights
         with torch.no_grad():
-            embedded = self._embedded(views)
-        return self._generator(embedded, views, made)
+            face, code = self._embedded(views).face, self.generator.pose.encode(targets)
+        drawn = self.generator.generator(_for_each(face), code)
+        made["drawn"] = drawn.detach()
+        judged = self.discriminator(drawn)
+        terms = {
+            "content": weights.content * losses.l1(drawn, targets),
+            "adversarial": weights.adversarial * losses.hinge_generator(logits(judged)),
+        }
+        if weights.matching:
+            with torch.no_grad():
+                real = self.discriminator(targets)
+            terms["matching"] = weights.matching * losses.feature_matching(real, judged)
+        return terms
 
     def discriminator_loss(self, views: Views, made: Made) -> Terms:
         """Equation 7."""
@@ -170,34 +186,6 @@ class DaeGanRecipe(Recipe):
         flow = self.generator.pose.decode(code)[0]
         whole = F.interpolate(flow, size=face.shape[2:], mode="bilinear", align_corners=False)
         return Posed(flow_warp(face, whole), flow, code)
-
-    def _embedders(self, embedded: Embedded, views: Views) -> Terms:
-        targets, weights = self._targets(views), self.weights
-        posed = self._posed(_for_each(embedded.face), targets)
-        terms = {"reconstruction": weights.reconstruction * losses.l1(posed.picture, targets)}
-        if weights.smoothness:
-            there, back = (
-                losses.total_variation(embedded.flows.flatten(0, 1)),
-                losses.total_variation(posed.flow),
-            )
-            terms["smoothness"] = weights.smoothness * (there + back)
-        return terms
-
-    def _generator(self, embedded: Embedded, views: Views, made: Made) -> Terms:
-        targets, weights = self._targets(views), self.weights
-        code = self.generator.pose.encode(targets)
-        drawn = self.generator.generator(_for_each(embedded.face), code)
-        made["drawn"] = drawn.detach()
-        judged = self.discriminator(drawn)
-        terms = {
-            "content": weights.content * losses.l1(drawn, targets),
-            "adversarial": weights.adversarial * losses.hinge_generator(logits(judged)),
-        }
-        if weights.matching:
-            with torch.no_grad():
-                real = self.discriminator(targets)
-            terms["matching"] = weights.matching * losses.feature_matching(real, judged)
-        return terms
 
     def _targets(self, views: Views) -> Tensor:
         """B·T×3×S×S in [−1, 1]: a frame that the face was embedded from, and one that is new."""
@@ -270,6 +258,7 @@ CONFIGS: dict[str, Settings] = {
         pictures=50_000,
         batch=16,
         sources=(1, 3),
+        alone=0.4,
         learning=Learning(generator=1e-3, discriminator=4e-4, betas=(0.0, 0.9), schedule="linear", ema=2_000),
         loss=Losses(smoothness=0.1, adversarial=0.1, content=10.0),
         discriminator=16,

@@ -145,7 +145,7 @@ CONFIGS: dict[str, Settings] = {
         batch=16,
         learning=Learning(generator=1e-3, discriminator=2e-4, schedule="cosine", ema=2_000),
         discriminator=(16, 32, 64, 64),
-        loss=Losses(adversarial=0.1),
+        loss=Losses(perceptual=2.0, adversarial=0.1),
         sample_every=10_000,
         checkpoint_every=10_000,
     ),

@@ -187,9 +187,11 @@ CONFIGS: dict[str, Settings] = {
         pictures=40_000,
         batch=16,
         learning=Learning(
-            generator=1e-3, discriminator=2e-4, betas=(0.9, 0.999), schedule="cosine", ema=2_000
+            generator=2e-3, discriminator=2e-4, betas=(0.9, 0.999), schedule="cosine", ema=2_000
         ),
-        loss=Losses(adversarial=0.1),
+        loss=Losses(
+            adversarial=0.1, pixel=100.0, self_consistency=10.0, triple_consistency=10.0, perceptual=1.0
+        ),
         discriminator=16,
         sample_every=10_000,
         checkpoint_every=10_000,
