@@ -1,4 +1,4 @@
-# serve, test, test-all, test-gpu, check, bench, bench-gpu. The first one that is run makes .venv and installs into it;
+# serve, test, test-all, test-gpu, check, train-tiny, bench, bench-gpu. The first one that is run makes .venv and installs into it;
 # but for bench-gpu and test-gpu, which take the Python that is there: PYTHON=…, else python3.
 
 SOURCE ?= examples/mona_lisa.jpg
@@ -14,7 +14,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 USABLE := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
 CANDIDATES := $(PYTHON) python3.11 python3.12 python3 python
 
-.PHONY: serve test test-all test-gpu check bench bench-gpu clean
+.PHONY: serve test test-all test-gpu check train-tiny bench bench-gpu clean
 
 serve: $(RUN_STAMP)
 	$(BIN)/python -m realtime.serve --source "$(SOURCE)" $(ARGS)
@@ -33,6 +33,21 @@ check: $(DEV_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The table of docs/training.md, anew: goes on where it was interrupted.
+TINY ?= runs/tiny
+RECIPES := imf dae_gan landmark_gan
+
+train-tiny: $(DEV_STAMP)
+	$(BIN)/python -m trainer.prepare synthetic --identities 1000 --frames 12 --size 96 --style stills \
+	  --output $(TINY)/rendered
+	for recipe in $(RECIPES); do \
+	  $(BIN)/python -m trainer.train $$recipe --config tiny --data $(TINY)/rendered --output $(TINY)/$$recipe \
+	    --resume auto || exit; \
+	  rm -rf $(TINY)/report-$$recipe; \
+	  $(BIN)/python -m trainer.evaluate --weights $(TINY)/$$recipe --output $(TINY)/report-$$recipe || exit; \
+	done
+	$(BIN)/python -m trainer.compare $(RECIPES:%=$(TINY)/report-%)
 
 bench: $(DEV_STAMP)
 	$(BIN)/python -m realtime.bench stages

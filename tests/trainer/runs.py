@@ -3,13 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 
 from models import weights
 
 TINY = (
-    pytest.param("imf:tiny", marks=pytest.mark.slow),  # torch takes a minute to trace it
+    "imf:tiny",
     "dae_gan:tiny",
     "landmark_gan:tiny",
 )

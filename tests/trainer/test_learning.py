@@ -1,6 +1,7 @@
 """Each recipe learns, within a minute or so on two cores, what it is for: people whom it has never seen are
 drawn in other people's poses better than by copying the source and than by the mean face."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 
 from trainer.data.rendering import Rendering, render_clips
 from trainer.data.synthetic.motion import STILLS
+from trainer.data.workers import cores
 from trainer.evaluation.pairs import Pairs, crossing_pairs, self_pairs
 from trainer.evaluation.readings import evaluate
 from trainer.evaluation.weights import network_of
@@ -31,10 +33,19 @@ class Short:
 
 
 RUNS = [
-    Short("imf", 220, "generator/pixel"),
-    Short("landmark_gan", 160, "generator/pixel"),
-    Short("dae_gan", 220, "embedders/reconstruction", ("--alone", "0.6")),
+    Short("imf", 150, "generator/pixel"),
+    Short("landmark_gan", 100, "generator/pixel"),
+    Short("dae_gan", 150, "embedders/reconstruction", ("--alone", "0.5")),
 ]
+
+
+@pytest.fixture(autouse=True)
+def _all_cores() -> Iterator[None]:
+    """Nothing else runs meanwhile."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(cores())
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
