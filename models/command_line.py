@@ -6,11 +6,13 @@ import io
 import re
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import dropwhile, takewhile
 from typing import NoReturn, TypeVar
 
 T = TypeVar("T")
+
+INTERRUPTED = 130  # exit code after Ctrl-C
 
 # Of the boxes that tyro draws round its messages; a line of hyphens where the terminal isn't called "utf-8".
 FRAME = re.compile(r"[╭╮╰╯│─]+|^ *-+ *$")
@@ -58,6 +60,23 @@ def fail(reason: str, program: str) -> NoReturn:
     """End the program because of what its user asked for: one line, exit code 2."""
     tell(reason, program)
     raise SystemExit(2)
+
+
+def reported(work: Callable[[], object], program: str, stopped: str = "stopped") -> int:
+    """Do the work, and return the program's exit code: 0; 2 and one line for what can't be done (ValueError,
+    OSError); 130 and the line `stopped` after Ctrl-C."""
+    try:
+        work()
+    except OSError as error:
+        tell(f"{error.filename or 'error'}: {error.strerror or error}", program)
+        return 2
+    except ValueError as error:
+        tell(str(error), program)
+        return 2
+    except KeyboardInterrupt:
+        tell(stopped, program)
+        return INTERRUPTED
+    return 0
 
 
 @contextlib.contextmanager

@@ -111,7 +111,7 @@ def test_the_map_of_the_tree_is_true() -> None:
 
 def test_the_table_of_networks_is_true() -> None:
     rows = re.findall(r"^\| `(\w+)` \| .* \| (.*) \| (.*) \|$", text_of(ROOT / "README.md"), re.MULTILINE)
-    told = {name: (tuple(re.findall(r"`(\w+)`", sizes)), most.split()[-1]) for name, sizes, most in rows}
+    told = {name: (tuple(re.findall(r"`([\w-]+)`", sizes)), most.split()[-1]) for name, sizes, most in rows}
     specs = [registry.get(name).spec for name in registry.MODULES]
     assert told == {
         spec.name: (tuple(filter(None, spec.sizes)), str(spec.max_sources))

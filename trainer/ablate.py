@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.command_line import tell
+from models.command_line import INTERRUPTED, reported, tell
 from models.face_geometry import LANDMARKS_68
 from trainer import checkpoint, recipes
 from trainer.ablation import METRICS, Row, as_json, as_markdown
@@ -41,7 +41,7 @@ from trainer.loop import Stopped
 from trainer.metrics import pictures
 from trainer.metrics.landmarks import akd_l2_256
 from trainer.recipe import Recipe, phases_of
-from trainer.train import INTERRUPTED, build, plain, settings_of, train
+from trainer.train import build, plain, settings_of, train
 
 NAME = "python -m trainer.ablate"
 OURS = ("--resume", "--initial", "--ablate", "--dry-run")  # options that the table has its own say in
@@ -258,28 +258,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     try:
-        ours, others = parser.parse_known_args(rest)
-        for option in OURS:
-            if any(one.partition("=")[0] == option for one in others):
-                raise ValueError(f"{option} is the table's own affair; --names and --output choose")
-        if ours.people < 1:
-            raise ValueError(f"people {ours.people}: expected at least 1")
-        output = ours.output or Path("runs", f"ablations-{name}")
-        asked = Asked(tuple(ours.names), output, ours.people, ours.landmarks, ours.csim_synthetic)
-        run(name, asked, settings_of(name, others))
+        return reported(lambda: _asked_for(name, parser, rest), NAME)
     except Stopped as end:
         tell("stopped, and saved: the same command goes on from here", NAME)
         return INTERRUPTED if end.signal == signal.SIGINT else 0
-    except OSError as error:
-        tell(f"{error.filename or 'error'}: {error.strerror or error}", NAME)
-        return 2
-    except ValueError as error:
-        tell(str(error), NAME)
-        return 2
-    except KeyboardInterrupt:
-        tell("stopped", NAME)
-        return INTERRUPTED
-    return 0
+
+
+def _asked_for(name: str, parser: argparse.ArgumentParser, arguments: Sequence[str]) -> None:
+    ours, others = parser.parse_known_args(arguments)
+    for option in OURS:
+        if any(one.partition("=")[0] == option for one in others):
+            raise ValueError(f"{option} is the table's own affair; --names and --output choose")
+    if ours.people < 1:
+        raise ValueError(f"people {ours.people}: expected at least 1")
+    output = ours.output or Path("runs", f"ablations-{name}")
+    asked = Asked(tuple(ours.names), output, ours.people, ours.landmarks, ours.csim_synthetic)
+    run(name, asked, settings_of(name, others))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import tyro
 
-from models.command_line import parse, tell
+from models.command_line import parse, reported
 from trainer.evaluation import record
 
 NAME = "python -m trainer.compare"
@@ -65,16 +65,8 @@ def _row(asked: Comparison, folder: Path) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Exit code 2 and one line for what can't be compared."""
-    try:
-        for line in table(parse(Comparison, sys.argv[1:] if arguments is None else arguments, NAME, __doc__)):
-            print(line)
-    except OSError as error:
-        tell(f"{error.filename or 'error'}: {error.strerror or error}", NAME)
-        return 2
-    except ValueError as error:
-        tell(str(error), NAME)
-        return 2
-    return 0
+    asked = parse(Comparison, sys.argv[1:] if arguments is None else arguments, NAME, __doc__)
+    return reported(lambda: print("\n".join(table(asked))), NAME)
 
 
 if __name__ == "__main__":

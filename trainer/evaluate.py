@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from models import weights
-from models.command_line import parse, tell
+from models.command_line import parse, reported, tell
 from trainer.data.files import write_text
 from trainer.evaluation import framing, pages, record, report
 from trainer.evaluation.brought import Brought, brought
@@ -39,7 +39,6 @@ NAME = "python -m trainer.evaluate"
 LARGER = 1.5  # side of rendered pictures / side of the network's crops, as in training
 LARGEST = 384  # pixels, unless asked for more
 MOVING = (4, 8)  # people and frames of the clips that are looked at for flicker
-STOPPED = 130  # exit code after Ctrl-C
 FRAMING = {
     "clip": "Source and truth lie in one square, the mean of their clip's; the driver's likewise in his own.",
     "frame": "Every frame lies in its own square, as in training.",
@@ -156,19 +155,10 @@ def run(settings: Settings) -> dict[str, Any]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Exit code 2 and one line for what can't be measured, 130 after Ctrl-C."""
     settings = parse(Settings, sys.argv[1:] if arguments is None else arguments, NAME, __doc__)
-    try:
-        run(settings)
-    except OSError as error:
-        tell(f"{error.filename or 'error'}: {error.strerror or error}", NAME)
-        return 2
-    except ValueError as error:
-        tell(str(error), NAME)
-        return 2
-    except KeyboardInterrupt:
-        tell("stopped", NAME)
-        return STOPPED
-    print(f"Written to {settings.output}: report.md, report.html, metrics.json, clips.json.")
-    return 0
+    code = reported(lambda: run(settings), NAME)
+    if code == 0:
+        print(f"Written to {settings.output}: report.md, report.html, metrics.json, clips.json.")
+    return code
 
 
 if __name__ == "__main__":

@@ -18,10 +18,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from models.command_line import fail, parse, tell
+from models.command_line import fail, parse, reported, tell
 
 NAME = "python -m trainer.prepare"
-STOPPED = 130  # exit code after Ctrl-C
 
 Command = Callable[[Sequence[str], str], None]  # takes its arguments and what it is called
 
@@ -130,18 +129,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         fail(f"command {name!r} is unknown; known: {', '.join(COMMANDS)}", NAME)
     program = f"{NAME} {name}"
-    try:
-        COMMANDS[name](rest, program)
-    except OSError as error:
-        tell(f"{error.filename or 'error'}: {error.strerror or error}", program)
-        return 2
-    except ValueError as error:
-        tell(str(error), program)
-        return 2
-    except KeyboardInterrupt:
-        tell("stopped; run it again to go on from here", program)
-        return STOPPED
-    return 0
+    return reported(
+        lambda: COMMANDS[name](rest, program), program, "stopped; run it again to go on from here"
+    )
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 from torch import Tensor, nn
 
 from models.contract import Reenactor
+from models.vgg import Vgg19
 from trainer.data.views import Steady, Views
 
 Terms = dict[str, Tensor]
@@ -104,6 +105,51 @@ class Recipe(nn.Module, abc.ABC):
     def new_step(self, pictures: int) -> None:
         """Told before each step, with how many pictures all ranks have had: for whatever the recipe decides
         by lot, the same on every rank."""
+
+
+class AdversarialRecipe(Recipe):
+    """A generator and a discriminator, in turns. Where there is no VGG, or a recipe takes none, the
+    discriminator's features stand for VGG's; where nothing asks for it, it doesn't learn."""
+
+    discriminator: nn.Module
+    vgg: Vgg19 | None
+
+    @property
+    @abc.abstractmethod
+    def adversarial(self) -> float:
+        """The weight of what the discriminator says."""
+
+    @property
+    @abc.abstractmethod
+    def perceptual(self) -> float:
+        """The weight of VGG's features."""
+
+    @abc.abstractmethod
+    def generator_loss(self, views: Views, made: Made) -> Terms:
+        """Leaves what it draws as `made["drawn"]`."""
+
+    @abc.abstractmethod
+    def discriminator_loss(self, views: Views, made: Made) -> Terms:
+        """Of what the generator's turn has left."""
+
+    @property
+    def networks(self) -> Mapping[str, nn.Module]:
+        return {"generator": self.generator, "discriminator": self.discriminator}
+
+    def stages(self) -> tuple[Stage, ...]:
+        phases = [Phase("generator", ("generator",), self.generator_loss)]
+        if self.judged:
+            phases.append(Phase("discriminator", ("discriminator",), self.discriminator_loss))
+        return (Stage("all", 1.0, tuple(phases), {phase.name: 1.0 for phase in phases}),)
+
+    @property
+    def matches_instead(self) -> bool:
+        return self.perceptual > 0 and self.vgg is None
+
+    @property
+    def judged(self) -> bool:
+        """Does it take a discriminator?"""
+        return self.adversarial > 0 or self.matches_instead
 
 
 def phases_of(recipe: Recipe) -> Iterator[Phase]:

@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from models.command_line import parse, tell
+from models.command_line import INTERRUPTED, parse, reported, tell
 from models.layers import lay_out
 from models.vgg import load_vgg
 from trainer import checkpoint, recipes
@@ -40,7 +40,6 @@ NAME = "python -m trainer.train"
 CONFIG = "--config"
 USUAL = "paper"
 LOOKED_AT = 16  # people that a run is looked at with
-INTERRUPTED = 130  # exit code after Ctrl-C
 LEFT_ALONE = 75  # where another rank was told to stop: whoever started this one, should start it again
 
 
@@ -131,29 +130,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"  {one:<13} --config {' | '.join(recipes.get(one).configs)}")
         return 0
     try:
-        settings = settings_of(name, rest)
-        if settings.dry_run:
-            dry_run(settings, name, rest)
-            return 0
-        train(settings, name)
+        return reported(lambda: _asked_for(name, rest), NAME, "stopped before the first step")
     except Stopped as end:
         tell("stopped, and saved: --resume auto goes on from here", NAME)
         return {signal.SIGINT: INTERRUPTED, 0: LEFT_ALONE}.get(end.signal, 0)
-    except OSError as error:
-        tell(f"{error.filename or 'error'}: {error.strerror or error}", NAME)
-        return 2
-    except ValueError as error:
-        tell(str(error), NAME)
-        return 2
     except RuntimeError as error:
         if not lost_a_rank(error):
             raise
         tell("another rank is gone: --resume auto goes on from the last checkpoint", NAME)
         return 1
-    except KeyboardInterrupt:
-        tell("stopped before the first step", NAME)
-        return INTERRUPTED
-    return 0
+
+
+def _asked_for(name: str, arguments: Sequence[str]) -> None:
+    settings = settings_of(name, arguments)
+    if settings.dry_run:
+        dry_run(settings, name, arguments)
+    else:
+        train(settings, name)
 
 
 def settings_of(name: str, arguments: Sequence[str]) -> Settings:

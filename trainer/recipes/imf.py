@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.imf import Discriminator, Imf
 from models.pix2pixhd import logits
@@ -18,7 +18,7 @@ from models.weights import seeded
 from trainer import losses
 from trainer.config import Learning, Samples, Settings, changed
 from trainer.data.views import Views
-from trainer.recipe import Ablation, Made, Phase, Recipe, Stage, Terms
+from trainer.recipe import Ablation, AdversarialRecipe, Made, Terms
 from trainer.recipes import Entry, each_alone
 
 SOURCE, DRIVING = 0, 1  # of a sample's frames
@@ -46,10 +46,11 @@ class ImfSettings(Settings):
     """Its widths."""
 
 
-class ImfRecipe(Recipe):
+class ImfRecipe(AdversarialRecipe):
     """Alternates between the generator (section 2, L_G) and the discriminator (L_D)."""
 
     generator: Imf
+    discriminator: Discriminator
     name = "imf"
     frames = 2
 
@@ -63,14 +64,12 @@ class ImfRecipe(Recipe):
         self.vgg = vgg
 
     @property
-    def networks(self) -> Mapping[str, nn.Module]:
-        return {"generator": self.generator, "discriminator": self.discriminator}
+    def adversarial(self) -> float:
+        return self.weights.adversarial
 
-    def stages(self) -> tuple[Stage, ...]:
-        phases = [Phase("generator", ("generator",), self.generator_loss)]
-        if self._judged:
-            phases.append(Phase("discriminator", ("discriminator",), self.discriminator_loss))
-        return (Stage("all", 1.0, tuple(phases), {phase.name: 1.0 for phase in phases}),)
+    @property
+    def perceptual(self) -> float:
+        return self.weights.perceptual
 
     def drawn(self, views: Views) -> Tensor:
         appearance = self.generator.encode_appearance([views.frame(SOURCE)])
@@ -84,7 +83,7 @@ class ImfRecipe(Recipe):
         terms = {"pixel": weights.pixel * losses.l1(drawn, truth)}
         if weights.perceptual and self.vgg is not None:
             terms["perceptual"] = weights.perceptual * losses.multiscale_perceptual(self.vgg, drawn, truth)
-        if not self._judged:
+        if not self.judged:
             return terms
         judged = self.discriminator(drawn)
         terms["adversarial"] = weights.adversarial * losses.hinge_generator(logits(judged))
@@ -103,15 +102,6 @@ class ImfRecipe(Recipe):
     def looks(self, views: Views) -> Mapping[str, Tensor]:
         source, driving = (self.generator.encode_structure(views.frame(k)) for k in (SOURCE, DRIVING))
         return {"flow": self.generator.flow(source, driving)}
-
-    @property
-    def matches_instead(self) -> bool:
-        return self.weights.perceptual > 0 and self.vgg is None
-
-    @property
-    def _judged(self) -> bool:
-        """Does it take a discriminator?"""
-        return self.weights.adversarial > 0 or self.matches_instead
 
 
 ABLATIONS = {

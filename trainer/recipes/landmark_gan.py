@@ -4,12 +4,11 @@ with the landmarks of the others (section 3, Training).
 B clips, 3 frames of each: the source, one in between, the target
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.landmark_gan import Discriminator, LandmarkGan
 from models.vgg import Vgg19
@@ -17,7 +16,7 @@ from models.weights import seeded
 from trainer import losses
 from trainer.config import Learning, Samples, Settings, changed
 from trainer.data.views import Views
-from trainer.recipe import Ablation, Made, Phase, Recipe, Stage, Terms
+from trainer.recipe import Ablation, AdversarialRecipe, Made, Terms
 from trainer.recipes import Entry, each_alone
 
 SOURCE, BETWEEN, TARGET = 0, 1, 2  # of a sample's frames
@@ -52,10 +51,11 @@ class LandmarkGanSettings(Settings):
     """Its width."""
 
 
-class LandmarkGanRecipe(Recipe):
+class LandmarkGanRecipe(AdversarialRecipe):
     """Alternates between the generator's six terms and the discriminator."""
 
     generator: LandmarkGan
+    discriminator: Discriminator
     name = "landmark_gan"
     frames = 3
     steady = "frame"
@@ -71,19 +71,15 @@ class LandmarkGanRecipe(Recipe):
         self.vgg = vgg
 
     @property
-    def networks(self) -> Mapping[str, nn.Module]:
-        return {"generator": self.generator, "discriminator": self.discriminator}
+    def adversarial(self) -> float:
+        return self.weights.adversarial
 
-    def stages(self) -> tuple[Stage, ...]:
-        phases = [Phase("generator", ("generator",), self.generator_loss)]
-        if self._judged:
-            phases.append(Phase("discriminator", ("discriminator",), self.discriminator_loss))
-        return (Stage("all", 1.0, tuple(phases), {phase.name: 1.0 for phase in phases}),)
+    @property
+    def perceptual(self) -> float:
+        return self.weights.perceptual
 
     def drawn(self, views: Views) -> Tensor:
-        return (
-            self._redrawn(views.image[:, SOURCE] * 2 - 1, self._maps(views, views.image.shape[1] - 1)) + 1
-        ) / 2
+        return (self._redrawn(views.image[:, SOURCE] * 2 - 1, self._maps(views, TARGET)) + 1) / 2
 
     def generator_loss(self, views: Views, made: Made) -> Terms:
         """L_adv + λ_pix·L_pix + λ_self·L_self + λ_triple·L_triple + λ_pp·L_pp + λ_id·L_id."""
@@ -105,7 +101,7 @@ class LandmarkGanRecipe(Recipe):
                 terms["perceptual"] = weights.perceptual * losses.feature_and_gram(seen, true)
             if weights.identity:
                 terms["identity"] = weights.identity * losses.identity(seen, true)
-        if not self._judged:
+        if not self.judged:
             return terms
         judged = self.discriminator.features(drawn, there)
         terms["adversarial"] = weights.adversarial * losses.bce_generator(judged[-1])
@@ -130,15 +126,6 @@ class LandmarkGanRecipe(Recipe):
     def _maps(self, views: Views, frame: int) -> Tensor:
         """e: B×68×S×S."""
         return cast(Tensor, self.generator.heat(self.generator.encode_structure(views.frame(frame)).points))
-
-    @property
-    def matches_instead(self) -> bool:
-        return self.weights.perceptual > 0 and self.vgg is None
-
-    @property
-    def _judged(self) -> bool:
-        """Does it take a discriminator?"""
-        return self.weights.adversarial > 0 or self.matches_instead
 
 
 ABLATIONS = {
