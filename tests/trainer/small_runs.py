@@ -197,6 +197,6 @@ def curve(folder: Path) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    from tests.trainer import runs  # the module that the recipe will come from
+    from tests.trainer import small_runs  # the module that the recipe will come from
 
-    sys.exit(runs.main(sys.argv[1:]))
+    sys.exit(small_runs.main(sys.argv[1:]))
