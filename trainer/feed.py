@@ -103,7 +103,16 @@ def held_out(
     if settings.data == SYNTHETIC:
         size = rendered_size(settings, recipe)
         stream = RenderedStream(
-            count, recipe.frames, size, device, SHOWN_SEED, style=STILLS, prefetch=1, render=render
+            count,
+            recipe.frames,
+            size,
+            device,
+            SHOWN_SEED,
+            split="test",  # a run may be of that seed, too
+            held_out=settings.samples.held_out,
+            style=STILLS,
+            prefetch=1,
+            render=render,
         )
         return next(iter(stream))
     dataset = _dataset(settings, recipe, "test")
