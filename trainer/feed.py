@@ -1,7 +1,7 @@
 """What a run learns from, and what it is looked at with: the same calls for prepared folders and for people
 who are rendered meanwhile."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,9 +25,9 @@ SHOWN_SEED = 1  # of the people that a run is looked at with, when they are rend
 
 
 class Source(Protocol):
-    """Endless batches, from where it was left."""
+    """Endless batches, from where it was left, until the iteration is closed."""
 
-    def __iter__(self) -> Iterator[Sample]: ...
+    def __iter__(self) -> Generator[Sample, None, None]: ...
     def state_dict(self) -> dict[str, int]: ...
     def load_state_dict(self, state: dict[str, int]) -> None: ...
 

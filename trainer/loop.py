@@ -6,7 +6,7 @@ step:  for each phase of the stage, in turn:   loss, gradients over all ranks, o
 
 import signal
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -106,10 +106,10 @@ class Loop:
         """To the end. Raises Diverged after too many steps in a row without finite gradients, Stopped when a
         signal said so (all is saved then), and ValueError where the memory is too small, with what fits."""
         progress, settings = self.progress, self.settings
-        before, batches = progress.pictures, iter(self.source)
+        before = progress.pictures
         if before >= settings.pictures:
             return progress
-        with self._listening():
+        with self._listening(), closing(iter(self.source)) as batches:
             while progress.pictures < settings.pictures:
                 with self.watch("data"):
                     parts = self._parts(next(batches))

@@ -9,9 +9,8 @@ Which clips, which of their frames and what is done to them follow from the seed
 ranks have had together; neither the number of worker processes nor where a run was interrupted matters.
 """
 
-import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, cast
 
@@ -24,7 +23,7 @@ from trainer.data.dataset import ClipDataset
 from trainer.data.pictures import MapName
 from trainer.data.samples import Augmentation, Sample, collate
 from trainer.data.synthetic.seeds import rng
-from trainer.data.workers import fresh_processes
+from trainer.data.workers import end_by_parent_only, fresh_processes
 
 
 class Loader:
@@ -69,8 +68,8 @@ class Loader:
         """How many times the clips were seen."""
         return self.position / len(self.samples.dataset)
 
-    def __iter__(self) -> Iterator[Sample]:
-        """From the position on. A batch counts as had when it is given."""
+    def __iter__(self) -> Generator[Sample, None, None]:
+        """From the position on. A batch counts as had when it is given. Close it: workers end then."""
         loader = DataLoader(
             self.samples,
             batch_sampler=_Positions(self.position, self.batch, self.rank, self.world),
@@ -78,7 +77,7 @@ class Loader:
             prefetch_factor=self.prefetch if self.workers else None,
             multiprocessing_context=fresh_processes() if self.workers else None,
             collate_fn=_collated,
-            worker_init_fn=_leave_signals if self.workers else None,
+            worker_init_fn=_started if self.workers else None,
             pin_memory=self.pin,
             generator=torch.Generator(),  # else it would draw from the loop's
         )
@@ -140,11 +139,8 @@ def _collated(samples: Sequence[Sample | Exception]) -> Sample | Exception:
     return collate(cast(Sequence[Sample], samples))
 
 
-def _leave_signals(worker: int) -> None:
-    """Ctrl-C and Slurm's signals reach all processes; the first one still needs its batch to end well, and
-    ends the others."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+def _started(worker: int) -> None:
+    end_by_parent_only()
 
 
 class _Samples(Dataset[Sample | Exception]):

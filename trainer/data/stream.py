@@ -7,7 +7,7 @@ for batch in stream:  # without end, every sample another person
 
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -73,7 +73,7 @@ class RenderedStream:
         if not any(self._may_be_seen(identity) for identity in range(identities or 10_000)):
             raise ValueError(f"no identity of {identities} is one to {split}")
 
-    def __iter__(self) -> Iterator[Sample]:
+    def __iter__(self) -> Generator[Sample, None, None]:
         """From the position on. A batch counts as had when it is given. What the renderer raises is raised
         here; the thread ends with the iteration."""
         ready: queue.Queue[_Ready | Exception] = queue.Queue(self.prefetch)

@@ -111,6 +111,25 @@ def end_with_parent() -> None:
     threading.Thread(target=wait_for_it, daemon=True).start()
 
 
+def end_by_parent_only() -> None:
+    """Have this worker process live through signals that reach all processes, as a terminal's Ctrl-C and
+    Slurm's do: the first one may need another batch to end well. Its own SIGTERM ends this one; where a
+    system doesn't tell who sends a signal, anybody's does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if not hasattr(signal, "sigwaitinfo"):
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def wait_for_it() -> None:
+        parent = multiprocessing.parent_process()
+        assert parent is not None
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent.pid:
+            pass
+        os._exit(0)
+
+    threading.Thread(target=wait_for_it, daemon=True).start()
+
+
 def _check(code: int | None) -> None:
     if code is not None and code < 0:
         name = signal.Signals(-code).name

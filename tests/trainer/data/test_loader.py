@@ -1,6 +1,11 @@
 """Batches in an order that neither workers nor interruptions change."""
 
+import multiprocessing
+import signal
+import subprocess
+import sys
 from collections import Counter
+from contextlib import closing
 from itertools import islice
 
 import numpy as np
@@ -21,10 +26,8 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> ClipDataset:
 
 
 def batches(loader: Loader, count: int) -> list[Sample]:
-    given = iter(loader)
-    found = list(islice(given, count))
-    given.close()  # type: ignore[attr-defined]
-    return found
+    with closing(iter(loader)) as given:
+        return list(islice(given, count))
 
 
 def same(one: Sample, other: Sample) -> bool:
@@ -114,6 +117,39 @@ def test_numbers_that_make_no_sense_are_refused(
 def test_what_can_not_be_mirrored_is_told_before_the_first_batch(dataset: ClipDataset) -> None:
     with pytest.raises(ValueError, match=r"samples with identity\.shape can't be mirrored"):
         Loader(dataset, 2, augmentation=Augmentation(mirror=True), parameters=("identity.shape",))
+
+
+LEFT_OPEN = """
+from pathlib import Path
+import sys
+from trainer.data.dataset import ClipDataset
+from trainer.data.loader import Loader
+
+given = iter(Loader(ClipDataset(Path(sys.argv[1])), 2, workers=1))
+next(given)
+print("given")
+"""
+
+
+def test_a_process_ends_although_it_holds_an_open_iteration(dataset: ClipDataset) -> None:
+    """As it does with an error in its hands that was raised meanwhile."""
+    command = [sys.executable, "-c", LEFT_OPEN, str(dataset.folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "given\n"), done.stderr
+
+
+@pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="can't tell who sent a signal here")
+def test_a_stranger_s_signals_do_not_end_workers(dataset: ClipDataset) -> None:
+    """Ctrl-C reaches all processes of a terminal, and Slurm's signals all of a job."""
+    with closing(iter(Loader(dataset, 2, workers=1))) as given:
+        next(given)
+        (worker,) = multiprocessing.active_children()
+        for name in ("TERM", "INT"):
+            subprocess.run(["kill", f"-{name}", str(worker.pid)], check=True)
+        list(islice(given, 20))
+        assert worker.is_alive()
+    worker.join(60)
+    assert worker.exitcode == 0
 
 
 class Time:
