@@ -12,6 +12,7 @@ from trainer.data.synthetic.gaze import blinks
 from trainer.data.synthetic.motion import (
     FOVS_DEG,
     LIMITS_DEG,
+    RANGES,
     SCALES,
     SHIFT,
     STYLES,
@@ -25,7 +26,7 @@ from trainer.data.synthetic.processes import bump, ease, wander
 from trainer.data.synthetic.seeds import rng
 
 Array = npt.NDArray[np.float64]
-ALL = (*STYLES, "stills")
+ALL = (*STYLES, *RANGES)
 FINE = 500  # frames a second, to see saccades
 
 
@@ -309,6 +310,18 @@ def test_wild_clips_go_far() -> None:
     assert (found.rotation.amax(0) > 0.85 * torch.tensor(LIMITS_DEG)).all()
     assert (found.rotation.amin(0) < -0.85 * torch.tensor(LIMITS_DEG)).all()
     assert (found.expression.amax(0) > 0.6).all()
+
+
+def test_who_sits_keeps_near_and_makes_the_same_faces() -> None:
+    wide, near = (draw_motion(0, [3], 4000, style=style) for style in ("stills", "seated"))
+    assert torch.equal(wide.expression, near.expression)
+    asked = RANGES["seated"]
+    for values, limit in ((near.rotation, asked.limits_deg), (near.shift, (asked.shift,) * 2)):
+        most = values.abs().amax(0)
+        assert (most <= torch.tensor(limit) + 1e-6).all()
+        assert (most > 0.9 * torch.tensor(limit)).all()
+    assert near.scale.min() >= asked.scales[0] - 1e-6
+    assert near.scale.max() <= asked.scales[1] + 1e-6
 
 
 def test_stills_cover_the_whole_range() -> None:

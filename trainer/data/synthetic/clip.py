@@ -6,13 +6,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from trainer.data.synthetic.motion import Motion, draw_motion
+from trainer.data.synthetic.motion import RANGES, Motion, draw_motion
 from trainer.data.synthetic.people import CLIPS, Identity, draw_identity, draw_scene, make_people
 from trainer.data.synthetic.renderer import Frame, render
 
 # Frames that are drawn at once: on the CPU what stays in its caches, on a GPU what keeps it busy.
 CPU_PIXELS, GPU_PIXELS = 16 * 128 * 128, 64 * 256 * 256
-STILLS = "stills"
 
 
 class Clip(NamedTuple):
@@ -41,7 +40,7 @@ def render_clip(
     unknown style or map.
     """
     motion = draw_motion(seed, [identity * CLIPS + clip], frames, style=style)
-    return render_motion(seed, identity, clip, motion, size, device, maps, moving=style != STILLS)
+    return render_motion(seed, identity, clip, motion, size, device, maps, moving=style not in RANGES)
 
 
 def render_motion(

@@ -3,6 +3,7 @@ with human statistics. Nothing of it knows who the person is.
 
     motion = draw_motion(seed=0, indices=[0, 1], frames=64)     # 128 frames, each clip in a style of its own
     motion = draw_motion(seed=0, indices=[7], frames=1000, style="stills")  # frames that don't hang together
+    motion = draw_motion(seed=0, indices=[7], frames=12, style="seated")  # neither, before a camera on a desk
 """
 
 import math
@@ -79,13 +80,29 @@ STYLES = {
 STILLS = "stills"  # every frame for itself, over the whole range
 
 
+class Range(NamedTuple):
+    """Of frames that don't hang together."""
+
+    limits_deg: tuple[float, float, float]  # of the head: yaw, pitch, roll, either way
+    shift: float  # of the head's centre, either way, in picture widths
+    scales: tuple[float, float]
+    one_lens: bool  # for all frames of a clip
+
+
+RANGES = {
+    STILLS: Range(LIMITS_DEG, SHIFT, SCALES, one_lens=False),
+    # About as far as a talker in a cropped video goes, where frames are a second or more apart.
+    "seated": Range((30.0, 18.0, 14.0), 0.05, (0.88, 1.16), one_lens=True),
+}
+
+
 def draw_motion(
     seed: int, indices: Sequence[int], frames: int, fps: float = 25, style: str | None = None
 ) -> Motion:
     """The clips of those numbers, `frames` each, one after the other: N = clips × frames, on the CPU.
 
-    style: one of `STYLES`, or "stills"; None draws one of `STYLES` for each clip. A longer clip begins as a
-    shorter one does. Raises ValueError for an unknown style, no clips, no frames, or a rate that isn't
+    style: one of `STYLES`, or of `RANGES`; None draws one of `STYLES` for each clip. A longer clip begins as
+    a shorter one does. Raises ValueError for an unknown style, no clips, no frames, or a rate that isn't
     positive.
     """
     check_style(style)
@@ -93,8 +110,8 @@ def draw_motion(
         raise ValueError(
             f"{len(indices)} clips of {frames} frames at {fps} a second: all three must be above zero"
         )
-    if style == STILLS:
-        clips = [_stills(seed, index, frames) for index in indices]
+    if style in RANGES:
+        clips = [_stills(seed, index, frames, RANGES[style]) for index in indices]
     else:
         times = np.arange(frames) / fps
         clips = [_clip(seed, index, times, STYLES[style or style_of(seed, index)]) for index in indices]
@@ -103,8 +120,8 @@ def draw_motion(
 
 def check_style(style: str | None) -> None:
     """Raises ValueError for a style that `draw_motion` doesn't know."""
-    if style is not None and style != STILLS and style not in STYLES:
-        raise ValueError(f"unknown style of motion {style!r}: use one of {', '.join((*STYLES, STILLS))}")
+    if style is not None and style not in STYLES and style not in RANGES:
+        raise ValueError(f"unknown style of motion {style!r}: use one of {', '.join((*STYLES, *RANGES))}")
 
 
 def style_of(seed: int, index: int) -> str:
@@ -152,7 +169,7 @@ def _clip(seed: int, index: int, times: Array, style: Style) -> Motion:
         _tensor(rotation),
         _tensor(_within(where[:, :2], (SHIFT, SHIFT))),
         _tensor(scale[:, 0].clip(*SCALES)),
-        torch.full((len(times),), _between(stream("fov"), FOVS_DEG)),
+        torch.full((len(times),), float(_spread(FOVS_DEG, stream("fov").random()))),
     )
 
 
@@ -176,9 +193,9 @@ def _lids(expression: Array, closed: Array, pitch: Array, lids: np.random.Genera
     return expression
 
 
-def _stills(seed: int, index: int, frames: int) -> Motion:
+def _stills(seed: int, index: int, frames: int, within: Range) -> Motion:
     """Each frame: an emotion, a sound or neither, and some expressions more of any strength, mostly alike on
-    both sides; any pose, gaze and place."""
+    both sides; any gaze, and any pose and place of the range."""
     count = len(EXPRESSIONS)
     drawn = rng(seed, "motion.stills.expression", index).random((frames, 3 * count + 6))
     strength, chance, own, whole = np.split(drawn, (count, 2 * count, 3 * count), axis=1)
@@ -202,16 +219,17 @@ def _stills(seed: int, index: int, frames: int) -> Motion:
 
     pose = rng(seed, "motion.stills.pose", index).random((frames, 10))
     near = 1 - 0.65 * (pose[:, :1] < 0.4)  # many faces are nearly frontal
-    shift, scale = SHIFT * (2 * pose[:, 6:8] - 1), SCALES[0] * (SCALES[1] / SCALES[0]) ** pose[:, 8]
+    shift, scale = within.shift * (2 * pose[:, 6:8] - 1), _spread(within.scales, pose[:, 8])
+    lens = pose[:1, 9].repeat(frames) if within.one_lens else pose[:, 9]
     eyes = (2 * pose[:, 4:6] - 1) * REACH_DEG
     expression = _lids(expression, np.zeros(frames), eyes[:, 1], rng(seed, "motion.stills.lids", index))
     return Motion(
         _tensor(anatomical(expression)),
         _tensor(eyes),
-        _tensor((2 * pose[:, 1:4] - 1) * LIMITS_DEG * near),
+        _tensor((2 * pose[:, 1:4] - 1) * within.limits_deg * near),
         _tensor(shift),
         _tensor(scale),
-        _tensor(FOVS_DEG[0] * (FOVS_DEG[1] / FOVS_DEG[0]) ** pose[:, 9]),
+        _tensor(_spread(FOVS_DEG, lens)),
     )
 
 
@@ -248,9 +266,9 @@ def _within(values: Array, limits: Sequence[float]) -> Array:
     return np.asarray((tensor * limiting(tensor.abs(), bound)).numpy())
 
 
-def _between(stream: np.random.Generator, bounds: tuple[float, float]) -> float:
-    """Even in the logarithm."""
-    return float(bounds[0] * (bounds[1] / bounds[0]) ** stream.random())
+def _spread(bounds: tuple[float, float], shares: Array | float) -> Array:
+    """Even in the logarithm: the lower one for 0, the upper one for 1."""
+    return np.asarray(bounds[0] * (bounds[1] / bounds[0]) ** shares)
 
 
 def _tensor(values: Array) -> Tensor:
