@@ -52,7 +52,8 @@ class Generator(nn.Module):
         return cast(Tensor, self.last(x))
 
     def forward(self, face: Tensor, code: Tensor) -> Tensor:
-        return self.decode(self.encode(face), code)
+        """B·T×3×S×S: each face (B×3×S×S) in T poses of its own (code: B·T×code, face after face)."""
+        return self.decode(self.encode(face).repeat_interleave(len(code) // len(face), 0), code)
 
 
 class Discriminator(MultiscaleDiscriminator):

@@ -283,6 +283,14 @@ def test_colours_of_the_face_reach_the_picture(tiny: DaeGan) -> None:
     assert float((plain - brighter).abs().mean()) > 0.02
 
 
+def test_a_face_is_drawn_in_several_poses_as_in_each_alone(tiny: DaeGan) -> None:
+    faces, codes = smooth(10, 2, 3, 64, 64), torch.randn(6, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        together = tiny.generator(faces, codes)
+        alone = [tiny.generator(faces[row // 3, None], codes[row, None]) for row in range(6)]
+    assert torch.allclose(together, torch.cat(alone), atol=1e-4)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_random_weights_draw_something_between_black_and_white(seed: int) -> None:
     torch.manual_seed(seed)

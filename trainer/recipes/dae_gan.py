@@ -147,7 +147,7 @@ class DaeGanRecipe(Recipe):
         targets, weights = self._targets(views), self.weights
         with torch.no_grad():
             face, code = self._embedded(views).face, self.generator.pose.encode(targets)
-        drawn = self.generator.generator(_for_each(face), code)
+        drawn = self.generator.generator(face, code)
         made["drawn"] = drawn.detach()
         judged = self.discriminator(drawn)
         terms = {
