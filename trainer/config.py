@@ -2,10 +2,9 @@
 `trainer/recipes/` say what the defaults of each configuration are."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 Precision = Literal["float32", "bf16"]
 Schedule = Literal["constant", "linear", "cosine"]
@@ -153,9 +152,3 @@ def rate(schedule: Schedule, warm_up: int, pictures: int, total: int) -> float:
     if schedule == "cosine":
         return rising * (0.5 - 0.5 * math.cos(math.pi * left))
     return rising
-
-
-def changed(losses: Any, changes: Mapping[str, Any]) -> Any:
-    """Settings of a recipe's losses, with some of them replaced."""
-    assert set(changes) <= {one.name for one in fields(losses)}
-    return replace(losses, **changes)

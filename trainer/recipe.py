@@ -4,8 +4,8 @@ B clips, K frames of each, S the pictures' side
 """
 
 import abc
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
@@ -57,6 +57,15 @@ class Ablation(NamedTuple):
     """Of `trainer.ablation.METRICS`: where the paper saw it; nothing where it says nothing."""
     direction: int = 0
     """Of that metric, without the part: 1 it rises, −1 it falls, 0 it stays."""
+
+
+def without(losses: Any, off: Iterable[str], ablations: Mapping[str, Ablation]) -> Any:
+    """A recipe's losses with the parts of those names left out."""
+    for name in off:
+        changes = ablations[name].changes
+        assert changes.keys() <= vars(losses).keys()
+        losses = replace(losses, **changes)
+    return losses
 
 
 class Recipe(nn.Module, abc.ABC):

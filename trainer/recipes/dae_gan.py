@@ -21,9 +21,9 @@ from models.pix2pixhd import logits
 from models.vgg import Vgg19
 from models.weights import seeded
 from trainer import losses
-from trainer.config import Learning, Samples, Settings, changed
+from trainer.config import Learning, Samples, Settings
 from trainer.data.views import Views
-from trainer.recipe import Ablation, Made, Phase, Recipe, Stage, Terms
+from trainer.recipe import Ablation, Made, Phase, Recipe, Stage, Terms, without
 from trainer.recipes import Entry, ladder
 
 SLOWER = 0.1  # × the embedders' learning rate in the second stage (section 3.3)
@@ -80,9 +80,7 @@ class DaeGanRecipe(Recipe):
 
     def __init__(self, settings: DaeGanSettings, vgg: Vgg19 | None = None) -> None:
         super().__init__()
-        self.weights = settings.loss
-        for name in settings.ablate:
-            self.weights = changed(self.weights, ABLATIONS[name].changes)
+        self.weights: Losses = without(settings.loss, settings.ablate, ABLATIONS)
         self.seed, self.alone = settings.seed, settings.alone
         self.fewest, self.most = settings.sources if self.weights.multi_frame else (1, 1)
         self.count = self.most  # K of this step
@@ -255,10 +253,10 @@ CONFIGS: dict[str, Settings] = {
     ),
     "tiny": DaeGanSettings(
         model="dae_gan:tiny",
-        pictures=50_000,
+        pictures=34_000,
         batch=16,
         sources=(1, 3),
-        alone=0.4,
+        alone=0.5,
         learning=Learning(generator=1e-3, discriminator=4e-4, betas=(0.0, 0.9), schedule="linear", ema=2_000),
         loss=Losses(smoothness=0.1, adversarial=0.1, content=10.0),
         discriminator=16,

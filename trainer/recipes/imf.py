@@ -16,9 +16,9 @@ from models.pix2pixhd import logits
 from models.vgg import Vgg19
 from models.weights import seeded
 from trainer import losses
-from trainer.config import Learning, Samples, Settings, changed
+from trainer.config import Learning, Samples, Settings
 from trainer.data.views import Views
-from trainer.recipe import Ablation, AdversarialRecipe, Made, Terms
+from trainer.recipe import Ablation, AdversarialRecipe, Made, Terms, without
 from trainer.recipes import Entry, each_alone
 
 SOURCE, DRIVING = 0, 1  # of a sample's frames
@@ -56,9 +56,7 @@ class ImfRecipe(AdversarialRecipe):
 
     def __init__(self, settings: ImfSettings, vgg: Vgg19 | None = None) -> None:
         super().__init__()
-        self.weights = settings.loss
-        for name in settings.ablate:
-            self.weights = changed(self.weights, ABLATIONS[name].changes)
+        self.weights: Losses = without(settings.loss, settings.ablate, ABLATIONS)
         self.generator = cast(Imf, seeded(settings.model, settings.seed))
         self.discriminator = Discriminator(settings.discriminator)
         self.vgg = vgg

@@ -14,9 +14,9 @@ from models.landmark_gan import Discriminator, LandmarkGan
 from models.vgg import Vgg19
 from models.weights import seeded
 from trainer import losses
-from trainer.config import Learning, Samples, Settings, changed
+from trainer.config import Learning, Samples, Settings
 from trainer.data.views import Views
-from trainer.recipe import Ablation, AdversarialRecipe, Made, Terms
+from trainer.recipe import Ablation, AdversarialRecipe, Made, Terms, without
 from trainer.recipes import Entry, each_alone
 
 SOURCE, BETWEEN, TARGET = 0, 1, 2  # of a sample's frames
@@ -63,9 +63,7 @@ class LandmarkGanRecipe(AdversarialRecipe):
 
     def __init__(self, settings: LandmarkGanSettings, vgg: Vgg19 | None = None) -> None:
         super().__init__()
-        self.weights = settings.loss
-        for name in settings.ablate:
-            self.weights = changed(self.weights, ABLATIONS[name].changes)
+        self.weights: Losses = without(settings.loss, settings.ablate, ABLATIONS)
         self.generator = cast(LandmarkGan, seeded(settings.model, settings.seed))
         self.discriminator = Discriminator(settings.discriminator)
         self.vgg = vgg
@@ -171,7 +169,7 @@ CONFIGS: dict[str, Settings] = {
     ),
     "tiny": LandmarkGanSettings(
         model="landmark_gan:tiny",
-        pictures=40_000,
+        pictures=24_000,
         batch=16,
         learning=Learning(
             generator=2e-3, discriminator=2e-4, betas=(0.9, 0.999), schedule="cosine", ema=2_000
