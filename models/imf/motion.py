@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from models.imf.shape import Shape
 from models.layers import StyledConv
 
+PAPER_SIDE = 4  # of the constant, for pictures of 256²
+
 
 class MotionDecoder(nn.Module):
     """A StyleGAN2 generator without RGB: a learned constant, then convolutions that the token modulates, two
@@ -17,7 +19,8 @@ class MotionDecoder(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         first, side = shape.motion[0], shape.side // 64
-        self.constant = nn.Parameter(torch.randn(1, first, side, side))
+        # Fewer pixels spread thinner over the maps, whose strength is to be that of the paper's 4×4.
+        self.constant = nn.Parameter(torch.randn(1, first, side, side) * (PAPER_SIDE / side) ** 2)
         self.first = StyledConv(first, first, 3, shape.token)
         self.ups, self.convs = nn.ModuleList(), nn.ModuleList()
         for inputs, outputs in pairwise(shape.motion):

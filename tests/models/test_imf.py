@@ -120,6 +120,16 @@ def test_the_motion_maps_are_as_wide_as_the_paper_has_them() -> None:
     ]
 
 
+@pytest.mark.parametrize("size", SHAPES)
+def test_motion_begins_as_strong_at_every_size(size: str) -> None:
+    """Next to positions, which are, a weaker one would not be heard."""
+    torch.manual_seed(0)
+    decoder = MotionDecoder(SHAPES[size])
+    with torch.no_grad():
+        for maps in decoder(torch.randn(8, 32)):
+            assert 0.2 < float(maps.std()) < 2
+
+
 def test_values_are_brought_to_the_motion_maps_width_and_four_blocks_refine_them() -> None:
     with torch.device("meta"):
         net = Imf("paper")
@@ -486,8 +496,8 @@ def disguised(frames: Tensor, most: float, seed: torch.Generator) -> Tensor:
 
 def learn(net: Imf, people: Tensor, steps: int) -> None:
     """Each picture, from any one of its person's and itself as driver. people: people × poses × 3×S×S."""
-    with torch.no_grad():  # one pixel of constant makes weak motion maps, so narrow an encoder weak tokens
-        net.motion.constant.mul_(30)
+    with torch.no_grad():  # so narrow an encoder makes weak tokens
+        net.motion.constant.mul_(30 / 16)
         net.token.perceptron[-1].weight.mul_(5)
     frames, poses = people.flatten(0, 1), people.shape[1]
     first = torch.arange(len(people)).repeat_interleave(poses) * poses
