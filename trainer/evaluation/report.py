@@ -9,7 +9,8 @@ Document = Mapping[str, Any]
 STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222}"
     "table{border-collapse:collapse;margin:1em 0}td,th{padding:.25em .8em;border-bottom:1px solid #ddd;"
-    "text-align:left}td+td{font-variant-numeric:tabular-nums}img{max-width:100%}"
+    "text-align:left}td+td{font-variant-numeric:tabular-nums}td:not(:last-child){white-space:nowrap}"
+    "table{display:block;overflow-x:auto}img{max-width:100%}"
 )
 WORDS = "source, driving, drawn, truth, and how far drawn and source are from the truth (0 to 96 of 255)"
 KINDS = {

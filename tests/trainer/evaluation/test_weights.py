@@ -28,6 +28,12 @@ def test_all_kinds_are_taken(tmp_path: Path) -> None:
     assert network_of("warp").spec.name == "warp"
 
 
+def test_a_run_that_is_called_as_its_model_is_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_of("tiny:narrow", tmp_path / "warp", steps=(3,))
+    monkeypatch.chdir(tmp_path)
+    assert isinstance(network_of("warp"), Tiny)
+
+
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
