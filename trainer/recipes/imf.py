@@ -129,7 +129,7 @@ CONFIGS: dict[str, Settings] = {
     ),
     "tiny": ImfSettings(
         model="imf:tiny",
-        pictures=40_000,
+        pictures=30_000,
         batch=16,
         learning=Learning(generator=1e-3, discriminator=2e-4, schedule="cosine", ema=2_000),
         discriminator=(16, 32, 64, 64),
