@@ -130,10 +130,12 @@ def test_everything_is_said_in_lines_that_fit(
                 changed = name in ("batch", "data", "dry-run", "learning.clip")
                 assert named[name].startswith("*") is changed, name
 
-    check(recipes.get("landmark_gan").configs["tiny"], "")
+    usual = recipes.get("landmark_gan").configs["tiny"]
+    check(usual, "")
     assert said.replace("\n    ", "").count(far) == 1
     assert re.search(r"^batch +2$|batch +2$", named["batch"])
-    for word in ("generator", "discriminator", "GMAC", "hours", "not counted", "20,000"):
+    steps = f"{usual.pictures // 2:,}"
+    for word in ("generator", "discriminator", "GMAC", "hours", "not counted", steps):
         assert word in said, word
 
 
