@@ -34,8 +34,7 @@ check: $(DEV_STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The table of docs/training.md, anew: goes on where it was interrupted. Small networks gain more by a process a core than by a
-# thread a core.
+# The table of docs/training.md, anew: goes on where it was interrupted. RANKS: processes that train, one to a core.
 TINY ?= runs/tiny
 RECIPES := imf dae_gan landmark_gan
 RANKS ?= 2
