@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from trainer.data.synthetic.motion import STILLS, check_style
+
 Precision = Literal["float32", "bf16"]
 Schedule = Literal["constant", "linear", "cosine"]
 Device = Literal["auto", "cpu", "cuda"]
@@ -21,12 +23,18 @@ class Samples:
     """Share of the identities that training never sees, where the data set has no split of its own."""
     size: int = 0
     """Side of rendered pictures, pixels, for synthetic; 0: half as much again as the network's."""
+    style: str = STILLS
+    """How rendered people move, for synthetic: stills, over the whole range, or seated, before a camera on a
+    desk; or as in one kind of video: talking, listening, expressive, wild, idle."""
     workers: int = 0
     """Processes that read and decode; 0: in the loop's own."""
     mirror: bool = True
     """Every other sample mirrored, landmarks and all."""
     colour: float = 0.1
     """Colours change by up to this factor, alike in all frames of a sample."""
+
+    def __post_init__(self) -> None:
+        check_style(self.style)
 
 
 @dataclass(frozen=True)

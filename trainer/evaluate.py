@@ -94,7 +94,9 @@ def _pairs(settings: Settings, size: int, device: torch.device) -> Iterator[Pair
         yield folder.to(device)
         return
     counts = (settings.identities, settings.motions, settings.frames)
-    crossing = crossing_pairs(settings.seed, *counts, size, device, held_out=settings.held_out)
+    crossing = crossing_pairs(
+        settings.seed, *counts, size, device, settings.style, held_out=settings.held_out
+    )
     yield crossing
     yield self_pairs(crossing)
 
@@ -109,7 +111,14 @@ def _of_codes(settings: Settings, network: Network, size: int, device: torch.dev
         )
         found["steadiness"] = record.of_steadiness(steadiness(moving, evaluate(network, moving)))
     if settings.probes:
-        shown = gallery(settings.seed, settings.probes, size=size, device=device, held_out=settings.held_out)
+        shown = gallery(
+            settings.seed,
+            settings.probes,
+            size=size,
+            device=device,
+            style=settings.style,
+            held_out=settings.held_out,
+        )
         found["probes"] = record.of_probes(probe(codes_of(network, shown)))
         if network.spec.name == NETWORK:
             found["retrieval"] = record.of_retrieval(retrieval(network, shown))

@@ -14,7 +14,6 @@ from trainer.data.loader import Loader
 from trainer.data.rendered import RenderClip
 from trainer.data.samples import Augmentation, Sample, collate
 from trainer.data.stream import RenderedStream
-from trainer.data.synthetic.motion import STILLS
 from trainer.data.synthetic.seeds import rng
 from trainer.data.views import Views, views_of
 from trainer.data.workers import Rank
@@ -58,7 +57,7 @@ def source_of(
             held_out=asked.held_out,
             rank=here.rank,
             world=here.world,
-            style=STILLS,
+            style=asked.style,
             augmentation=augmentation,
             render=render,
         )
@@ -110,7 +109,7 @@ def held_out(
             SHOWN_SEED,
             split="test",  # a run may be of that seed, too
             held_out=settings.samples.held_out,
-            style=STILLS,
+            style=settings.samples.style,
             prefetch=1,
             render=render,
         )
@@ -132,7 +131,7 @@ def seen_by(recipe: Recipe, samples: Sample, device: torch.device, labels: bool 
     on_device = samples._replace(picture=picture, points=points, valid=valid)
     if labels:
         on_device = on_device._replace(labels=samples.labels.to(device))
-    return views_of(on_device, crop_of(recipe), recipe.steady, labels)
+    return views_of(on_device, crop_of(recipe), "frame", labels)
 
 
 def crop_of(recipe: Recipe) -> CropRule:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from models.contract import Reenactor
 from models.vgg import Vgg19
-from trainer.data.views import Steady, Views
+from trainer.data.views import Views
 
 Terms = dict[str, Tensor]
 """The parts of a loss by their names, weighted, as they are added up."""
@@ -78,7 +78,6 @@ class Recipe(nn.Module, abc.ABC):
     name: ClassVar[str]
     frames: int
     """K of a sample."""
-    steady: ClassVar[Steady] = "clip"
     needs_points: ClassVar[bool] = False
     generator: Reenactor[Any, Any]
 

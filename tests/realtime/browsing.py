@@ -154,7 +154,10 @@ class Visit:
     def start(self) -> None:
         """Press Start and wait until the avatar is there."""
         self.button("Start").click()
-        self.page.locator("#stage[data-state=live]").wait_for()
+        stage = self.page.locator("#stage:is([data-state=live], [data-state=problem])")
+        stage.wait_for()
+        if stage.get_attribute("data-state") == "problem":
+            pytest.fail(f"the page says: {self.page.get_by_role('alert').inner_text()}")
         self.page.evaluate(
             """() => new Promise((resolve) => {
               const video = document.getElementById("avatar");

@@ -39,9 +39,9 @@ class Views(NamedTuple):
 def views_of(sample: Sample, rule: CropRule, steady: Steady, labels: bool = False) -> Views:
     """A batch through the rule's square, on the batch's device.
 
-    steady: `clip`, one square for all frames of a clip, the mean of theirs, as in data sets of talking heads:
-    where the head moves to is motion. `frame`: each frame's own. Frames without landmarks are seen as the
-    clip's others are, and clips without any as whole pictures.
+    steady: `frame`, each frame's own, as a session's crop follows the driver. `clip`, one square for all
+    frames of a clip, the mean of theirs: where the head moves to is motion. Frames without landmarks are seen
+    as the clip's others are, and clips without any as whole pictures.
     """
     assert not rule.upright, "no network that is trained here has its faces turned"
     corner, side = _squares(sample.points, sample.valid, rule, steady)

@@ -1,14 +1,16 @@
 """What a network sees of a pair, and where the truth lies.
 
-A generator draws into the source's crop. Source and truth are therefore cut by one square, by the network's
-rule for sources, and the driving frames by another: each the mean of the clip's K squares, as in training.
-Since both clips do the same, the driver's head lies in his square where the truth's lies in its own, and a
-perfect network could draw the truth. Networks that read nothing but the driver's picture learn from pairs of
-frames in one square, so theirs for the driver is by the rule for sources too; others have their own rule.
+Networks that are trained here see every frame in its own square, and the truth is cut by its own, too: as in
+training (`trainer.feed`).
 
-Two kinds of network see each frame in its own square instead. Those that read nothing but landmarks of the
-driver (`landmark_gan`) learnt so, and the truth is then cut by its own square too. And those whose rule turns
-the crop, or asks to be exact, see the driver so; source and truth then lie in the source's square.
+Others (`warp`, `liveportrait`) bring a head's way through the picture along. A generator draws into the
+source's crop: source and truth are therefore cut by one square, by the network's rule for sources, and the
+driving frames by another, each the mean of the clip's K squares. Since both clips do the same, the driver's
+head lies in his square where the truth's lies in its own, and a perfect network could draw the truth. Those
+whose rule turns the crop, or asks to be exact, see each driving frame in its own square all the same.
+
+A network that reads nothing but the driver's picture sees the driver by the rule for sources; others have
+their own rule.
 """
 
 from dataclasses import replace
@@ -20,6 +22,7 @@ from torch import Tensor
 
 from models.contract import CropRule, Observation, Reenactor, Spec, map_code
 from models.observation import observe, to_unit
+from trainer import recipes
 from trainer.data.samples import UNKNOWN, Sample
 from trainer.data.views import Steady, Views, views_of
 from trainer.evaluation.pairs import Pair
@@ -43,7 +46,7 @@ class Framed(NamedTuple):
 
 def steady_of(spec: Spec) -> Steady:
     """Whether a network's clips are cut by one square."""
-    return "frame" if spec.reads == {"points"} else "clip"
+    return "frame" if spec.name in recipes.MODULES else "clip"
 
 
 def driving_rule(spec: Spec) -> CropRule:

@@ -72,9 +72,11 @@ def gallery(
     frames: int = 20,
     size: int = 96,
     device: torch.device | str = "cpu",
+    style: str | None = STILLS,
     held_out: float = 0.1,
 ) -> Gallery:
-    """frames: of each person in each of two scenes. Raises ValueError for fewer than four people."""
+    """frames: of each person in each of two scenes, in motions of that style (`draw_motion`). Raises
+    ValueError for fewer than four people, and for an unknown style."""
     if people < 4 or frames < 2:
         raise ValueError(f"{people} people of {frames} frames to probe with: at least 4 of 2 are needed")
     samples, who = [], []
@@ -82,7 +84,7 @@ def gallery(
         for scene in range(SCENES):
             # Scenes of their own, which pairs don't use.
             clip = 2_000 + scene
-            found = renderer()(seed, person, clip, frames, size, torch.device(device), STILLS, ())
+            found = renderer()(seed, person, clip, frames, size, torch.device(device), style, ())
             names = clip_name(seed, person, clip), identity_name(seed, person)
             samples.append(sample_of(found, *names, (), ("rotation", "expression")))
             who.append(person)

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from trainer.data.synthetic.motion import STILLS, check_style
+
 SYNTHETIC = "synthetic"  # in place of a folder
 
 
@@ -29,6 +31,9 @@ class Settings:
     """Drawn of each motion or clip."""
     size: int = 0
     """Side of rendered pictures, pixels; 0: half as much again as the network's, at most 384."""
+    style: str = STILLS
+    """How rendered people move: stills, over the whole range, or seated, before a camera on a desk; or as in
+    one kind of video: talking, listening, expressive, wild, idle."""
     seed: int = 0
     """Of the rendered people: the training's own, whose held-out people these then are."""
     held_out: float = 0.1
@@ -56,6 +61,7 @@ class Settings:
         for name in ("identities", "motions", "frames"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} {getattr(self, name)}: expected at least 1")
+        check_style(self.style)
         if not 0 < self.held_out < 1:
             raise ValueError(f"held-out {self.held_out:g}: expected a share between 0 and 1")
         if self.size < 0 or self.probes < 0:

@@ -253,7 +253,7 @@ CONFIGS: dict[str, Settings] = {
     ),
     "tiny": DaeGanSettings(
         model="dae_gan:tiny",
-        pictures=30_000,
+        pictures=28_000,
         batch=16,
         sources=(1, 3),
         alone=0.5,

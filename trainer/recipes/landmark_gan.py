@@ -58,7 +58,6 @@ class LandmarkGanRecipe(AdversarialRecipe):
     discriminator: Discriminator
     name = "landmark_gan"
     frames = 3
-    steady = "frame"
     needs_points = True
 
     def __init__(self, settings: LandmarkGanSettings, vgg: Vgg19 | None = None) -> None:
@@ -169,7 +168,7 @@ CONFIGS: dict[str, Settings] = {
     ),
     "tiny": LandmarkGanSettings(
         model="landmark_gan:tiny",
-        pictures=24_000,
+        pictures=32_000,
         batch=16,
         learning=Learning(
             generator=2e-3, discriminator=2e-4, betas=(0.9, 0.999), schedule="cosine", ema=2_000
