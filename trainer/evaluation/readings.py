@@ -19,6 +19,7 @@ from trainer.evaluation.landmarks import Finder
 from trainer.evaluation.pairs import Pairs
 from trainer.evaluation.reenactment import Drawn, copies, mean_face, reenact
 from trainer.metrics import landmarks, pictures
+from trainer.metrics.probes import swap_error
 from trainer.metrics.summary import Summary, summary
 
 Better = Literal["lower", "higher"]
@@ -38,8 +39,12 @@ MEASURES = {
     "l1": Measure("", "lower", "mean absolute difference of a channel's value in [0, 1]"),
     "psnr": Measure("dB", "higher", "mean of each picture's own"),
     "ssim_gauss11": Measure("", "higher", "gaussian window of 11, σ 1.5, colour channels' mean"),
+    "ms_ssim": Measure("", "higher", "the same at five scales; of pictures of 176² and larger"),
     "akd_l2_256": Measure("px", "lower", "mean distance of 68 landmarks, pixels of a 256² picture"),
     "akd_l1_256": Measure("px", "lower", "mean absolute difference of a coordinate of these, likewise"),
+    "swap_error_68": Measure(
+        "", "lower", "of 68 landmarks: 0: they lie where the driver has them, 1: where the source has them"
+    ),
     "lpips_alex": Measure("", "lower", "LPIPS over AlexNet"),
     "csim_synthetic": Measure(
         "", "higher", "cosine to the truth's vector, of an embedder of rendered people"
@@ -169,6 +174,8 @@ def _of_pictures(shown: Tensor, truth: Tensor, masks: Tensor | None) -> dict[str
         "psnr_whole": Rows(pictures.psnr(shown, truth).tolist(), every),
         "ssim_gauss11_whole": Rows(pictures.ssim_gauss11(shown, truth).tolist(), every),
     }
+    if min(truth.shape[2:]) >= pictures.MS_SMALLEST:
+        found["ms_ssim_whole"] = Rows(pictures.ms_ssim(shown, truth).tolist(), every)
     if masks is None:
         return found
     # Of SSIM, windows that reach over the border don't count.
@@ -218,6 +225,20 @@ def _of_landmarks(
     for name, function in (("akd_l2_256", landmarks.akd_l2_256), ("akd_l1_256", landmarks.akd_l1_256)):
         for part in torch.split(function(points, joined, seen), len(rows)):
             values[name].append(Rows(part.tolist(), rows))
+    copied = found[1]
+    source = torch.where(copied.valid.view(-1, 1, 1), copied.points, where.copy[:, list(LANDMARKS_68), :2])
+    # Who keeps still shows nothing.
+    moved = (source != reference).flatten(1).any(1).nonzero().squeeze(1)
+    if len(moved):
+        values["swap_error_68"] = [
+            Rows(
+                swap_error(one.points[moved], reference[moved], source[moved])
+                .where(one.valid[moved], 1.0)
+                .tolist(),
+                there[moved].tolist(),
+            )
+            for one in found
+        ]
     values["faceless"] = [Rows((~one.valid).double().tolist(), rows) for one in found]
     return values, notes
 

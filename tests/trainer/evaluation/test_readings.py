@@ -1,26 +1,29 @@
 """Figures that are known beforehand."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
 from tests.models.tiny import Tiny
-from tests.trainer.evaluation.networks import Cheat, Copier, Dark, Pretended
+from tests.trainer.evaluation.networks import Appearance, Cheat, Copier, Dark, Pretended, Structure
 from trainer.evaluation.framing import framed, seen_as_source
 from trainer.evaluation.landmarks import Found
 from trainer.evaluation.pairs import Pairs
 from trainer.evaluation.readings import evaluate
 
 PICTURES = ("l1_face", "psnr_face", "ssim_gauss11_face", "l1_whole", "psnr_whole", "ssim_gauss11_whole")
+LANDMARKS = ("akd_l2_256", "akd_l1_256", "swap_error_68")
 
 
 @pytest.mark.parametrize("kind", ["crossing", "own"])
 def test_who_copies_the_source_scores_what_copying_scores(kind: str, request: pytest.FixtureRequest) -> None:
     pairs: Pairs = request.getfixturevalue(kind)
     found = evaluate(Copier(), pairs, Pretended())
-    assert {one.name for one in found.figures} == {*PICTURES, "akd_l2_256", "akd_l1_256", "faceless"}
+    assert {one.name for one in found.figures} == {*PICTURES, *LANDMARKS, "faceless"}
+    assert found.reading("swap_error_68").drawn.mean == 1
     for one in found.figures:
         assert one.drawn == one.copy
         assert not one.beats
@@ -34,7 +37,21 @@ def test_who_knows_the_truth_makes_no_error(crossing: Pairs) -> None:
     assert found.reading("psnr_face").drawn.mean == math.inf
     assert found.reading("ssim_gauss11_whole").drawn.mean == pytest.approx(1)
     assert found.reading("akd_l2_256").drawn.mean == 0
+    assert found.reading("swap_error_68").drawn.mean == 0
     assert all(one.beats for one in found.figures if one.name != "faceless")
+
+
+def test_large_pictures_are_compared_at_five_scales(crossing: Pairs) -> None:
+    class Large(Copier):
+        rule = replace(Copier.spec.source, size=176)
+        spec = replace(Copier.spec, source=rule, driving=rule)
+
+        def decode(self, appearance: Appearance, structure: Structure) -> tuple[Tensor, Tensor]:
+            picture = appearance.picture.expand_as(structure.picture)
+            return picture, torch.ones_like(picture[:, :1])
+
+    found = evaluate(Large(), crossing)
+    assert 0 < found.reading("ms_ssim_whole").drawn.mean == found.reading("ms_ssim_whole").copy.mean < 1
 
 
 def test_the_figures_are_means_over_all_pictures(crossing: Pairs) -> None:
@@ -61,6 +78,7 @@ def test_where_no_face_is_drawn_it_counts_as_the_worst(crossing: Pairs) -> None:
     assert akd.drawn.mean > max(akd.copy.mean, akd.mean.mean)
     # The pretended face's box is 0.3 wide and high.
     assert akd.drawn.mean == pytest.approx(256 * 0.3 * math.sqrt(2), rel=1e-4)
+    assert found.reading("swap_error_68").drawn.mean == 1
 
 
 def test_a_face_that_the_finder_misses_in_the_truth_lies_where_it_lies(crossing: Pairs) -> None:
