@@ -253,10 +253,10 @@ CONFIGS: dict[str, Settings] = {
     ),
     "tiny": DaeGanSettings(
         model="dae_gan:tiny",
-        pictures=28_000,
+        pictures=25_000,
         batch=16,
         sources=(1, 3),
-        alone=0.5,
+        alone=0.2,
         learning=Learning(generator=1e-3, discriminator=4e-4, betas=(0.0, 0.9), schedule="linear", ema=2_000),
         loss=Losses(smoothness=0.1, adversarial=0.1, content=10.0),
         discriminator=16,
