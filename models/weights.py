@@ -15,10 +15,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models import registry
 from models.contract import CropRule, Reenactor, Spec
@@ -73,6 +74,13 @@ def seeded(model: str, seed: int = SEED) -> Network:
 def save(network: Network, path: str | Path) -> None:
     """Write a network's parameters and persistent buffers. The file is there whole or not at all. Raises
     ValueError where a number is not finite, OSError where the file cannot be written."""
+    spec = network.spec
+    values = (str(VERSION), spec.name, spec.size, json.dumps(_crops(spec)), digest(network.state_dict()))
+    save_state(network, path, dict(zip(FIELDS, values, strict=True)))
+
+
+def save_state(module: nn.Module, path: str | Path, header: Mapping[str, str] = MappingProxyType({})) -> None:
+    """The same of any module. header: what the file says of itself."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
@@ -80,16 +88,13 @@ def save(network: Network, path: str | Path) -> None:
     # Copies, since safetensors refuses tensors that share memory.
     tensors = {
         key: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
-        for key, tensor in network.state_dict().items()
+        for key, tensor in module.state_dict().items()
     }
     with naming(path):
         check_finite(tensors)
-    spec = network.spec
-    values = (str(VERSION), spec.name, spec.size, json.dumps(_crops(spec)), digest(tensors))
-    header = {"format": "pt", **dict(zip(FIELDS, values, strict=True))}
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        save_file(tensors, temporary, header)
+        save_file(tensors, temporary, {"format": "pt", **header})
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)

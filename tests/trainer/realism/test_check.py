@@ -6,12 +6,15 @@ import pytest
 import torch
 from PIL import Image
 
+from models.identity_embedder import IdentityEmbedder
 from tests.material import shared_folder
 from trainer.data.realism.check import PARTS, CheckSettings, check
 from trainer.data.realism.renders import Order, draw, orders_of, portrait, turned
 from trainer.data.realism.sheet import EXPRESSIONS, POSES, SheetSettings, draw_sheet, laid_out, moves
 from trainer.data.realism.speed import Clip, pictures_a_second
 from trainer.data.synthetic.anatomy import AT
+from trainer.evaluation.landmarks import Regressor, regressor_of
+from trainer.metrics.availability import load_csim_embedder
 from trainer.prepare import main
 
 
@@ -23,6 +26,12 @@ def test_chosen_parts_are_measured_and_written(tmp_path: Path) -> None:
     assert told["settings"]["seed"] == 0
     assert len(told["readings"]) == 10
     assert "everything runs" in (tmp_path / "out" / "check.md").read_text()
+
+
+def test_the_judges_that_were_trained_are_kept(tmp_path: Path) -> None:
+    list(check(CheckSettings(only=("regressor", "embedder"), quick=True, output=tmp_path, workers=0)))
+    assert isinstance(regressor_of(tmp_path / "regressor.safetensors"), Regressor)
+    assert isinstance(load_csim_embedder(tmp_path / "embedder.safetensors"), IdentityEmbedder)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple, get_args
 
 from pydantic import Field
 
+from models import weights
 from trainer.data.realism import anthropometry, detection, embedder, feeding, regressor, speed, tones
 from trainer.data.realism.media import check_media
 from trainer.data.realism.readings import Findings, as_json, table
@@ -47,7 +48,8 @@ class CheckSettings(Settings):
     media: Path | None = None
     """Folder with portraits/ and driving/: real faces to compare with. None: what needs them is left out."""
     output: Path | None = None
-    """Folder for check.json and check.md."""
+    """Folder for check.json and check.md, and the weights of regressor and embedder, judges for
+    trainer.evaluate's --landmarks and --csim-synthetic."""
     seed: int = Field(default=0, ge=0)
     """Another number, other people and other lessons."""
     workers: int = Field(default=2, ge=0)
@@ -76,6 +78,8 @@ def check(settings: CheckSettings) -> Iterator[Findings]:
             found.append(_measured(part, settings))
             if settings.output is not None:
                 write(found, settings)
+                if (network := found[-1].network) is not None:
+                    weights.save_state(network, settings.output / f"{part}.safetensors")
             yield found[-1]
 
 

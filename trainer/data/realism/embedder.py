@@ -64,6 +64,7 @@ def measure(people: int, steps: int, seed: int, workers: int) -> Findings:
             "another pose and expression in each picture, and another light in what is learnt; neither "
             f"background nor clothes are seen; chance is {100 / max(half, 1):.2g} %",
         ],
+        network,
     )
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
+from torch import nn
+
 
 class Reading(NamedTuple):
     """One figure."""
@@ -37,6 +39,7 @@ class Findings(NamedTuple):
 
     readings: list[Reading]
     notes: list[str]  # what a reader must know to read them, and what could not be measured, with the reason
+    network: nn.Module | None = None  # that was trained for them, a judge of other pictures
 
 
 def table(findings: Sequence[Findings]) -> str:

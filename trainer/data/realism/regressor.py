@@ -61,9 +61,8 @@ def measure(people: int, steps: int, seed: int, workers: int, media: Path | None
     ]
     readings = [Reading(PART, "error on other people's renders", curve[-1][1], "%")]
     if media is None:
-        return Findings(
-            readings, [*notes, "regressor: not tried on real clips, which --media DIR would name"]
-        )
+        notes.append("regressor: not tried on real clips, which --media DIR would name")
+        return Findings(readings, notes, network)
     found = {seen.name: clip_errors(network, seen.pictures, seen.points) for seen in clips(media)}
     every = torch.cat(list(found.values()))
     name = f"mean error on real clips, % of the interocular distance ({len(every)} frames)"
@@ -71,7 +70,7 @@ def measure(people: int, steps: int, seed: int, workers: int, media: Path | None
     readings += [Reading(PART, f"… {name}", float(one.mean()), "%") for name, one in found.items()]
     for region, rows in REGIONS.items():
         readings.append(Reading(PART, f"… {region}", float(every[:, list(rows)].mean()), "%"))
-    return Findings(readings, notes)
+    return Findings(readings, notes, network)
 
 
 def faces_of(people: int, seed: int, workers: int) -> tuple[Faces, Faces]:
