@@ -1,13 +1,14 @@
 """Whom a run is looked at with."""
 
-from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
+from inspect import signature
+from unittest.mock import Mock
 
 import pytest
 import torch
 
-from tests.trainer.data.pretender import Pretended, render
+from tests.trainer.data.pretender import render
 from trainer import recipes
 from trainer.data.dataset import is_held_out
 from trainer.data.workers import Rank
@@ -27,24 +28,11 @@ def test_people_who_are_rendered_move_as_they_are_told_to() -> None:
     settings = recipes.get("imf").configs["tiny"]
     settings = replace(settings, batch=2, samples=replace(settings.samples, style="seated"))
     recipe = build(settings, "imf")
-    styles: list[str | None] = []
-
-    def noted(
-        seed: int,
-        identity: int,
-        clip: int,
-        frames: int,
-        size: int,
-        device: torch.device,
-        style: str | None,
-        maps: Sequence[str],
-    ) -> Pretended:
-        styles.append(style)
-        return render(seed, identity, clip, frames, size, device, style, maps)
-
+    noted = Mock(wraps=render)
     device = torch.device("cpu")
     with closing(iter(source_of(settings, recipe, 2, Rank(0, 1, None, 1), device, noted))) as batches:
         next(batches)
     held_out(settings, recipe, 2, device, noted)
-    assert len(styles) >= 4
-    assert set(styles) == {"seated"}
+    asked = [signature(render).bind(*call.args, **call.kwargs).arguments for call in noted.call_args_list]
+    assert {one["style"] for one in asked} == {"seated"}
+    assert len({one["seed"] for one in asked}) == 2, "those to learn from, and those to look at"
