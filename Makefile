@@ -36,19 +36,24 @@ check: $(DEV_STAMP)
 
 # The table of docs/training.md, anew: goes on where it was interrupted. RANKS: processes that train, one to a core.
 TINY ?= runs/tiny
+JUDGE = $(TINY)/judges/regressor.safetensors
 RECIPES := imf dae_gan landmark_gan
 RANKS ?= 2
 
 train-tiny: $(DEV_STAMP)
 	$(BIN)/python -m trainer.prepare synthetic --identities 1000 --frames 12 --size 96 --style stills \
 	  --output $(TINY)/rendered
+	test -e $(JUDGE) || $(BIN)/python -m trainer.prepare check --only regressor --output $(dir $(JUDGE))
 	for recipe in $(RECIPES); do \
 	  $(BIN)/torchrun --standalone --nproc-per-node $(RANKS) -m trainer.train $$recipe --config tiny \
 	    --data $(TINY)/rendered --output $(TINY)/$$recipe --resume auto || exit; \
-	  rm -rf $(TINY)/report-$$recipe; \
+	  rm -rf $(TINY)/report-$$recipe $(TINY)/judged-$$recipe; \
 	  $(BIN)/python -m trainer.evaluate --weights $(TINY)/$$recipe --output $(TINY)/report-$$recipe || exit; \
+	  $(BIN)/python -m trainer.evaluate --weights $(TINY)/$$recipe --output $(TINY)/judged-$$recipe \
+	    --landmarks $(JUDGE) --probes 0 || exit; \
 	done
 	$(BIN)/python -m trainer.compare $(RECIPES:%=$(TINY)/report-%)
+	$(BIN)/python -m trainer.compare $(RECIPES:%=$(TINY)/judged-%)
 
 bench: $(DEV_STAMP)
 	$(BIN)/python -m realtime.bench stages
