@@ -233,6 +233,7 @@ def test_the_embedders_alone_then_one_network_at_a_time(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = test_ranks.dae_gan()
+    recipe.alone = 0.5
     moved: list[tuple[str, list[str]]] = []
     turn = loop.Turn.__call__
 
