@@ -26,7 +26,7 @@ from trainer.data.views import Views
 from trainer.recipe import Ablation, Made, Phase, Recipe, Stage, Terms, without
 from trainer.recipes import Entry, ladder
 
-SLOWER = 0.1  # × the embedders' learning rate in the second stage (section 3.3)
+SLOWER = 0.1  # × the embedders' own learning rate in the second stage (section 3.3)
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,8 @@ class DaeGanSettings(Settings):
     """Fewest and most frames that a face is embedded from; how many, is drawn for each step."""
     alone: float = 0.5
     """Share of the run that trains the embedders alone."""
+    embedders: float = 1.0
+    """× the learning rate: the embedders'."""
     loss: Losses = field(default_factory=Losses)
     discriminator: int = 64
     """Width of its first layer."""
@@ -69,6 +71,8 @@ class DaeGanSettings(Settings):
             raise ValueError(f"sources {fewest} {most}: expected the fewest, at least 1, and the most")
         if not 0 <= self.alone <= 1:
             raise ValueError(f"alone {self.alone:g}: expected a share from 0 to 1")
+        if not self.embedders > 0:
+            raise ValueError(f"embedders {self.embedders:g}: expected a factor above 0")
 
 
 class DaeGanRecipe(Recipe):
@@ -81,7 +85,7 @@ class DaeGanRecipe(Recipe):
     def __init__(self, settings: DaeGanSettings, vgg: Vgg19 | None = None) -> None:
         super().__init__()
         self.weights: Losses = without(settings.loss, settings.ablate, ABLATIONS)
-        self.seed, self.alone = settings.seed, settings.alone
+        self.seed, self.alone, self.rate = settings.seed, settings.alone, settings.embedders
         self.fewest, self.most = settings.sources if self.weights.multi_frame else (1, 1)
         self.count = self.most  # K of this step
         self.frames = self.most + 1
@@ -100,7 +104,7 @@ class DaeGanRecipe(Recipe):
             "embedders",
             self.alone if self.weights.adversarial else 1.0,
             (alone,),
-            dict.fromkeys(embedders, 1.0),
+            dict.fromkeys(embedders, self.rate),
         )
         if not self.weights.adversarial:
             return (first,)
@@ -110,7 +114,7 @@ class DaeGanRecipe(Recipe):
             Phase("generator", ("generator",), self.generator_loss),
             Phase("discriminator", ("discriminator",), self.discriminator_loss),
         )
-        rates = {"face": SLOWER, "pose": SLOWER, "generator": 1.0, "discriminator": 1.0}
+        rates = dict.fromkeys(embedders, SLOWER * self.rate) | {"generator": 1.0, "discriminator": 1.0}
         second = Stage("all", 1 - self.alone, phases, rates)
         return tuple(stage for stage in (first, second) if stage.share > 0)
 
@@ -257,8 +261,11 @@ CONFIGS: dict[str, Settings] = {
         batch=16,
         sources=(1, 3),
         alone=0.2,
-        learning=Learning(generator=1e-3, discriminator=4e-4, betas=(0.0, 0.9), schedule="linear", ema=2_000),
-        loss=Losses(smoothness=0.1, adversarial=0.1, content=10.0),
+        embedders=0.3,
+        learning=Learning(
+            generator=1.5e-3, discriminator=4e-4, betas=(0.0, 0.9), schedule="linear", ema=2_000
+        ),
+        loss=Losses(smoothness=0.1, adversarial=0.03, content=10.0, matching=0.1),
         discriminator=16,
         sample_every=10_000,
         checkpoint_every=10_000,
