@@ -17,10 +17,9 @@ from models import e4e
 from models.contract import Controls, CropRule, Observation, Reenactor, Spec, cat_codes, map_code, middle
 from models.layers import faded_border
 from models.registry import register
-from models.stylegan2 import STYLE, Generator, styles
+from models.stylegan2 import BASE, STYLE, Generator, styles
 from models.tokens import CONTROLS, transferred
 
-SIZES = ("256", "1024")  # pixels a side of what the generator draws; open in the paper
 BLOCKS = 4  # of f_E and of f_D each; open in the paper
 RGB_GAIN = (
     0.2  # on the freshly made RGB layers, so that untrained pictures are within [−1, 1] for the most part
@@ -42,7 +41,20 @@ class Layout:
     side: int  # pixels of what is drawn
     seen: int = e4e.SIZE  # pixels of what the encoder looks at
     style: int = STYLE  # numbers in a row of a code
-    most: int = 512  # channels of the generator at most
+    most: int = 512  # channels of the generator at most …
+    base: int = BASE  # … and side × channels where there are fewer
+    upright: bool = True  # faces are turned upright, as in FFHQ; else roll is motion, too
+
+
+SIZES = {
+    # Pixels a side of what the generator draws; open in the paper.
+    "256": Layout(256),
+    "1024": Layout(1024),
+    # To be trained here: nobody has published weights of these.
+    "light": Layout(128, seen=128, style=256, most=256, base=8192, upright=False),
+    "tiny": Layout(64, seen=64, style=128, most=96, base=1024, upright=False),
+}
+FIRST = next(iter(SIZES))
 
 
 class Structure(NamedTuple):
@@ -98,23 +110,24 @@ class Latent(Reenactor[Appearance, Structure]):
         source=CROP,
         driving=CROP,
         controls=CONTROLS,
-        sizes=SIZES,
-        size=SIZES[0],
+        sizes=tuple(SIZES),
+        size=FIRST,
     )
 
-    def __init__(self, size: str = SIZES[0], layout: Layout | None = None) -> None:
+    def __init__(self, size: str = FIRST, layout: Layout | None = None) -> None:
         super().__init__()
         if size not in SIZES:
             raise ValueError(f"unknown size {size!r} of latent; known: {', '.join(SIZES)}")
-        layout = layout or Layout(int(size))
-        source, driving = replace(CROP, size=layout.side), replace(CROP, size=layout.seen)
+        self.layout = layout = layout or SIZES[size]
+        rule = replace(CROP, upright=layout.upright)
+        source, driving = replace(rule, size=layout.side), replace(rule, size=layout.seen)
         self.spec = replace(type(self).spec, source=source, driving=driving, size=size)
         self.seen = layout.seen
         rows, style = styles(layout.side), layout.style
         self.encoder = e4e.Encoder(rows, side=layout.seen, style=style)
         self.f_e = RowsMLP(rows, style, style, 2 * style)
         self.f_d = RowsMLP(rows, 2 * style, style, style)
-        self.generator = Generator(layout.side, style, layout.most)
+        self.generator = Generator(layout.side, style, layout.most, layout.base)
         with torch.no_grad():
             for to_rgb in (self.generator.to_rgb1, *self.generator.to_rgbs):
                 cast(nn.Parameter, to_rgb.conv.weight).mul_(RGB_GAIN)

@@ -9,6 +9,7 @@ last RGB layer; the others take the style of the convolution that follows them.
 """
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import cast
 
@@ -18,14 +19,15 @@ from torch import Tensor, nn
 from models.layers import ConvLayer, EqualLinear, PixelNorm, ResBlock, StyledConv, ToRGB
 
 STYLE = 512
+BASE = 32768  # side × channels of the features that have fewer channels than the most
 MAPPING_LAYERS = 8
 MAPPING_LR = 0.01
 STDDEV_GROUP = 4  # pictures at most whose deviation the discriminator sees together
 
 
-def width(side: int, most: int = 512) -> int:
+def width(side: int, most: int = 512, base: int = BASE) -> int:
     """Channels of the features that are `side` pixels wide."""
-    return min(most, 32768 // side)
+    return min(most, base // side)
 
 
 def styles(size: int) -> int:
@@ -60,7 +62,7 @@ class Noises(nn.Module):
 class Generator(nn.Module):
     """w+ → picture. size: a power of two from 8 on. Raises ValueError for any other."""
 
-    def __init__(self, size: int, style: int = STYLE, most: int = 512) -> None:
+    def __init__(self, size: int, style: int = STYLE, most: int = 512, base: int = BASE) -> None:
         super().__init__()
         _check(size)
         self.size = size
@@ -68,12 +70,12 @@ class Generator(nn.Module):
             PixelNorm(),
             *[EqualLinear(style, style, lr_mul=MAPPING_LR, activation=True) for _ in range(MAPPING_LAYERS)],
         )
-        first = width(4, most)
+        first = width(4, most, base)
         self.input = Constant(first)
         self.conv1 = StyledConv(first, first, 3, style)
         self.to_rgb1 = ToRGB(first, style, upsample=False)
         self.convs, self.to_rgbs = nn.ModuleList(), nn.ModuleList()
-        for inputs, outputs in pairwise(width(side, most) for side in _sides(size)):
+        for inputs, outputs in pairwise(width(side, most, base) for side in _sides(size)):
             self.convs.append(StyledConv(inputs, outputs, 3, style, upsample=True))
             self.convs.append(StyledConv(outputs, outputs, 3, style))
             self.to_rgbs.append(ToRGB(outputs, style))
@@ -84,9 +86,10 @@ class Generator(nn.Module):
         w: Tensor = self.style(z)
         return w if mean is None else mean + truncation * (w - mean)
 
-    def forward(self, w: Tensor) -> Tensor:
-        """B×3×size×size, about [−1, 1]. w: B×L×512."""
-        noises = self.noises()
+    def forward(self, w: Tensor, noises: Sequence[Tensor] | None = None) -> Tensor:
+        """B×3×size×size, about [−1, 1]. w: B×L×512. noises: others than the fixed ones, for each convolution
+        one of its size (`fresh_noises`)."""
+        noises = noises or self.noises()
         x = self.conv1(self.input(w.shape[0]), w[:, 0], noises[0])
         rgb: Tensor = self.to_rgb1(x, w[:, 1])
         for index, to_rgb in enumerate(self.to_rgbs):
@@ -97,20 +100,36 @@ class Generator(nn.Module):
         return rgb
 
 
+    def fresh_noises(self, batch: int, random: torch.Generator) -> list[Tensor]:
+        """B×1×H×W for each convolution, as in training: what is by chance, no code has to say."""
+        return [
+            torch.randn(batch, *noise.shape[1:], generator=random, device=noise.device)
+            for noise in self.noises()
+        ]
+
+
 class Discriminator(nn.Module):
     """Picture → how real it looks. size: a power of two from 8 on. Raises ValueError for any other."""
 
-    def __init__(self, size: int, most: int = 512) -> None:
+    def __init__(self, size: int, most: int = 512, base: int = BASE) -> None:
         super().__init__()
         _check(size)
         sides = list(reversed(_sides(size)))
         self.convs = nn.Sequential(
-            ConvLayer(3, width(size, most), 1),
-            *[ResBlock(width(a, most), width(b, most)) for a, b in pairwise(sides)],
+            ConvLayer(3, width(size, most, base), 1),
+            *[ResBlock(width(a, most, base), width(b, most, base)) for a, b in pairwise(sides)],
         )
-        last = width(4, most)
+        last = width(4, most, base)
         self.final_conv = ConvLayer(last + 1, last, 3)
         self.final_linear = nn.Sequential(EqualLinear(last * 16, last, activation=True), EqualLinear(last, 1))
+
+    def features(self, picture: Tensor) -> list[Tensor]:
+        """What each of its sizes sees, the largest first."""
+        found = []
+        for layer in self.convs:
+            picture = layer(picture)
+            found.append(picture)
+        return found
 
     def forward(self, picture: Tensor) -> Tensor:
         """B×1 logits. picture: B×3×size×size in [−1, 1]."""
