@@ -1,9 +1,8 @@
 """What a run learns from, and what it is looked at with: the same calls for prepared folders and for people
 who are rendered meanwhile."""
 
-from collections.abc import Generator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, overload
 
 import torch
 
@@ -17,18 +16,11 @@ from trainer.data.stream import RenderedStream
 from trainer.data.synthetic.seeds import rng
 from trainer.data.views import Views, views_of
 from trainer.data.workers import Rank
-from trainer.recipe import Recipe
+from trainer.data.walks import Walked
+from trainer.recipe import Recipe, Source
 
 LARGER = 1.5  # side of rendered pictures / side of the network's crops
 SHOWN_SEED = 1  # of the people that a run is looked at with, when they are rendered
-
-
-class Source(Protocol):
-    """Endless batches, from where it was left, until the iteration is closed."""
-
-    def __iter__(self) -> Generator[Sample, None, None]: ...
-    def state_dict(self) -> dict[str, int]: ...
-    def load_state_dict(self, state: dict[str, int]) -> None: ...
 
 
 def source_of(
@@ -41,10 +33,12 @@ def source_of(
 ) -> Source:
     """Samples to train with, `share` · accumulate of them to a batch of this rank.
 
-    Raises ValueError for a folder that is no data set or is too small, and for one without landmarks where
+    A recipe that learns from what it makes itself has its own. Raises ValueError for a folder that is no data set or is too small, and for one without landmarks where
     the recipe needs them; OSError where it can't be read.
     """
     count, asked = share * settings.accumulate, settings.samples
+    if (own := recipe.source(count, here)) is not None:
+        return own
     augmentation = Augmentation(mirror=asked.mirror, colour=asked.colour)
     if settings.data == SYNTHETIC:
         return RenderedStream(
@@ -123,8 +117,16 @@ def held_out(
     )
 
 
-def seen_by(recipe: Recipe, samples: Sample, device: torch.device, labels: bool = False) -> Views:
+@overload
+def seen_by(recipe: Recipe, samples: Sample, device: torch.device, labels: bool = False) -> Views: ...
+@overload
+def seen_by(recipe: Recipe, samples: Walked, device: torch.device, labels: bool = False) -> Walked: ...
+def seen_by(
+    recipe: Recipe, samples: Sample | Walked, device: torch.device, labels: bool = False
+) -> Views | Walked:
     """What the recipe's network sees of a batch, on the device. labels: with masks."""
+    if isinstance(samples, Walked):
+        return samples.to(device)
     picture, points, valid = (
         tensor.to(device, non_blocking=True) for tensor in (samples.picture, samples.points, samples.valid)
     )

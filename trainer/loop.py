@@ -5,7 +5,7 @@ step:  for each phase of the stage, in turn:   loss, gradients over all ranks, o
 """
 
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -19,12 +19,13 @@ from trainer.checkpoint import FORMAT, Checkpoints, State, latest
 from trainer.config import Settings, rate, share_of
 from trainer.data.samples import Sample
 from trainer.data.views import Views
+from trainer.data.walks import Walked
 from trainer.data.workers import Rank
 from trainer.ema import Ema
-from trainer.feed import Source, seen_by
+from trainer.feed import seen_by
 from trainer.journal import Journal
 from trainer.pages import page_of
-from trainer.recipe import Made, Recipe, Stage
+from trainer.recipe import Made, Recipe, Seen, Source, Stage
 from trainer.stopwatch import Stopwatch
 from trainer.turns import Turn, base_rate, lazy_share, optimisers_of
 
@@ -55,7 +56,7 @@ class Progress:
     pictures: int = 0
     skipped: int = 0  # steps, over the whole run
     in_a_row: int = 0
-    best: float = float("inf")  # the lowest L1 on the people that the run is looked at with
+    best: float = float("inf")  # the least distance on the people that the run is looked at with
 
 
 @dataclass
@@ -134,7 +135,7 @@ class Loop:
             self.checkpoints.wait()
         return progress
 
-    def _runs_out(self, parts: list[Views]) -> bool:
+    def _runs_out(self, parts: Sequence[Seen]) -> bool:
         """Make a step, unless the memory is too small for it; what filled it is let go then."""
         try:
             self._step(parts)
@@ -144,7 +145,7 @@ class Loop:
             return True
         return False
 
-    def _what_fits(self, parts: list[Views]) -> str:
+    def _what_fits(self, parts: Sequence[Seen]) -> str:
         def rehearse(size: int) -> None:
             made: Made = {}
             for turn in self.turns:
@@ -155,7 +156,7 @@ class Loop:
         fits = memory.largest_that_fits(self.share, rehearse)
         return memory.advice(self.settings.batch, self.here.world, fits)
 
-    def _step(self, parts: list[Views]) -> None:
+    def _step(self, parts: Sequence[Seen]) -> None:
         progress, settings = self.progress, self.settings
         self._enter(stage_at(self.recipe.stages(), progress.pictures / settings.pictures))
         self._set_rates()
@@ -206,7 +207,7 @@ class Loop:
             for group in self.optimisers[name].param_groups:
                 group["lr"] = base_rate(learning, name) * share * factor * lazy_share(self.recipe, name)
 
-    def _parts(self, batch: Sample) -> list[Views]:
+    def _parts(self, batch: Sample | Walked) -> Sequence[Seen]:
         return seen_by(self.recipe, batch, self.device).parts(self.share)
 
     def _log(self) -> None:
@@ -227,11 +228,10 @@ class Loop:
             page = page_of(self.recipe, self.looked_at)
         self.journal.picture(self.progress.step, "samples", page)
 
-    def held_out_l1(self) -> float:
-        """Of what the averaged generator draws of people that training does not see: levels in [0, 1]."""
+    def held_out(self) -> float:
+        """How far off the averaged generator is on people that training does not see."""
         with self._averaged():
-            drawn = self.recipe.drawn(self.looked_at)
-        return float((drawn - self.looked_at.image[:, -1]).abs().mean())
+            return self.recipe.distance(self.looked_at)
 
     def _save(self) -> None:
         """A checkpoint, begun to be written."""
@@ -242,8 +242,8 @@ class Loop:
         if self.here.rank:
             return
         progress = self.progress
-        now = self.held_out_l1()
-        self.journal.scalars(progress.step, progress.pictures, {"held out/l1": now})
+        now = self.held_out()
+        self.journal.scalars(progress.step, progress.pictures, {f"held out/{self.recipe.measure}": now})
         best, progress.best = now < progress.best, min(now, progress.best)
         state: State = {
             "format": FORMAT,
@@ -254,6 +254,7 @@ class Loop:
             "ema": self.ema.module.state_dict(),
             "averaged": self.ema.pictures,
             "networks": {name: module.state_dict() for name, module in self.recipe.networks.items()},
+            "memory": self._memory(),
             "optimisers": {name: one.state_dict() for name, one in self.optimisers.items()},
             "source": self.source.state_dict(),
             "random": random,
@@ -270,6 +271,8 @@ class Loop:
             optimiser.load_state_dict(state["optimisers"][name])
         self.ema.load_state_dict({"module": state["ema"], "pictures": state["averaged"]})
         self.source.load_state_dict(state["source"])
+        for name, tensor in self._memory().items():
+            tensor.copy_(state["memory"][name])
         self.progress = Progress(state["step"], state["pictures"], **state["progress"])
         since = state["since"]
         sums = {name: torch.tensor(value, device=self.device) for name, value in since["sums"].items()}
@@ -291,6 +294,10 @@ class Loop:
                 first = str(error).splitlines()[-1].strip()
                 raise ValueError(f"the checkpoint's {name} does not fit these settings: {first}") from None
         self.ema = Ema(self.recipe.generator, self.settings.learning.ema)
+
+    def _memory(self) -> dict[str, Tensor]:
+        """What the recipe remembers of its steps."""
+        return dict(self.recipe.named_buffers(recurse=False))
 
     def _way_back(self) -> str:
         kept = latest(self.checkpoints.folder)

@@ -16,15 +16,18 @@ def page_of(recipe: Recipe, views: Views) -> Tensor:
     """3×H×W in [0, 1]: a row each for some of the clips, with source, target, what the recipe draws, by how
     much that is wrong, and what goes on inside."""
     some = views.parts(MOST)[0]
-    drawn, truth = recipe.drawn(some), some.image[:, -1]
-    columns = {"source": some.image[:, 0], "target": truth, "drawn": drawn}
-    columns["error"] = torch.stack([error_map(*pair) for pair in zip(drawn, truth, strict=True)])
+    side = some.image.shape[-1]
+    columns = dict(recipe.columns(some))
+    if "target" in columns:
+        pairs = zip(columns["drawn"], columns["target"], strict=True)
+        columns["error"] = torch.stack([error_map(*pair) for pair in pairs])
     for name, look in recipe.looks(some).items():
-        columns[name] = _pictures(look, truth.shape[-1])
+        columns[name] = _pictures(look, side)
     rows = [
-        [column[row].float().clamp(0, 1).cpu() for column in columns.values()] for row in range(len(truth))
+        [column[row].float().clamp(0, 1).cpu() for column in columns.values()]
+        for row in range(len(some.image))
     ]
-    return panel(rows, list(columns), enlarged=max(1, -(-LEAST_SIDE // truth.shape[-1])))
+    return panel(rows, list(columns), enlarged=max(1, -(-LEAST_SIDE // side)))
 
 
 def _pictures(look: Tensor, side: int) -> Tensor:

@@ -4,16 +4,20 @@ B clips, K frames of each, S the pictures' side
 """
 
 import abc
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
 from models.contract import Reenactor
 from models.vgg import Vgg19
+from trainer.data.samples import Sample
 from trainer.data.views import Views
+from trainer.data.walks import Walked
+from trainer.data.workers import Rank
 
+Seen = Views | Walked  # what a step learns from
 Terms = dict[str, Tensor]
 """The parts of a loss by their names, weighted, as they are added up."""
 Made = dict[str, Tensor]
@@ -27,7 +31,8 @@ class Phase:
     name: str
     trains: tuple[str, ...]
     """Of `Recipe.networks`: the others are frozen meanwhile."""
-    loss: Callable[[Views, Made], Terms]
+    loss: Callable[[Any, Made], Terms]
+    """Of what the recipe's source gives: `Views`, as a rule."""
     every: int = 1
     """Comes in every so many steps only, and counts so much more then (lazy regularisation)."""
     eager: bool = False
@@ -68,16 +73,28 @@ def without(losses: Any, off: Iterable[str], ablations: Mapping[str, Ablation]) 
     return losses
 
 
+class Source(Protocol):
+    """Endless batches, from where it was left, until the iteration is closed."""
+
+    def __iter__(self) -> Generator[Sample | Walked, None, None]: ...
+    def state_dict(self) -> dict[str, int]: ...
+    def load_state_dict(self, state: dict[str, int]) -> None: ...
+
+
 class Recipe(nn.Module, abc.ABC):
     """A system in training.
 
     `networks` names the parts that have an optimiser each; `generator` is what is averaged, evaluated and
-    exported.
+    exported. Buffers of its own, beside those of its networks, are what it remembers of its steps: checkpoints hold them.
     """
 
     name: ClassVar[str]
     frames: int
     """K of a sample."""
+    looked_at: ClassVar[int] = 16
+    """People that a run is looked at with."""
+    measure: ClassVar[str] = "l1"
+    """What `distance` is."""
     needs_points: ClassVar[bool] = False
     generator: Reenactor[Any, Any]
 
@@ -93,6 +110,23 @@ class Recipe(nn.Module, abc.ABC):
     @abc.abstractmethod
     def drawn(self, views: Views) -> Tensor:
         """B×3×S×S: each clip's last frame, drawn by its first (and whatever lies between)."""
+
+    def begin(self) -> None:
+        """Load what the run builds on, before its first step or after a pause. Raises ValueError, with what
+        to do, for what isn't there or isn't right."""
+
+    def source(self, count: int, here: Rank) -> Source | None:
+        """Of batches of `count` for this rank, where it learns from what it makes itself; None: from data."""
+        return None
+
+    def columns(self, views: Views) -> Mapping[str, Tensor]:
+        """Of the page of samples: B×3×S×S each, by name. A target beside what is drawn is compared with it."""
+        return {"source": views.image[:, 0], "target": views.image[:, -1], "drawn": self.drawn(views)}
+
+    def distance(self, views: Views) -> float:
+        """How far off it is on people that it doesn't learn from: of the checkpoints, the one with the
+        least is the best. L1: levels in [0, 1]."""
+        return float((self.drawn(views) - views.image[:, -1]).abs().mean())
 
     def looks(self, views: Views) -> Mapping[str, Tensor]:
         """Pictures B×3×S×S of what goes on inside, by name: flows, attention."""

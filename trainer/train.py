@@ -39,7 +39,6 @@ from trainer.recipe import Recipe
 NAME = "python -m trainer.train"
 CONFIG = "--config"
 USUAL = "paper"
-LOOKED_AT = 16  # people that a run is looked at with
 LEFT_ALONE = 75  # where another rank was told to stop: whoever started this one, should start it again
 
 
@@ -54,11 +53,12 @@ def train(settings: Settings, name: str, patience: timedelta = PATIENCE) -> None
     with joined(device, patience) as here:
         share = share_of(settings, here.world)
         recipe = build(settings, name)
+        recipe.begin()
         recipe.to(device)
         if device.type == "cuda":
             lay_out(recipe)
         source = source_of(settings, recipe, share, here, device)
-        views = shown(settings, recipe, LOOKED_AT, device)
+        views = shown(settings, recipe, recipe.looked_at, device)
         begun = _found(settings, folder)
         with (
             Journal(folder, enabled=here.rank == 0) as journal,
@@ -83,8 +83,9 @@ def build(settings: Settings, name: str) -> Recipe:
     entry = recipes.get(name)
     if unknown := [one for one in settings.ablate if one not in entry.ablations]:
         raise ValueError(f"ablate {unknown[0]!r} is unknown; known for {name}: {', '.join(entry.ablations)}")
-    if settings.model.partition(":")[0] != name:
-        raise ValueError(f"model {settings.model}: recipe {name} trains {name}:SIZE")
+    network = entry.network or name
+    if settings.model.partition(":")[0] != network:
+        raise ValueError(f"model {settings.model}: recipe {name} trains {network}:SIZE")
     torch.manual_seed(settings.seed)
     return entry.build(settings, load_vgg(settings.vgg))
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -9,8 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from trainer.config import Learning, Precision
-from trainer.data.views import Views
-from trainer.recipe import Made, Phase, Recipe, Terms, phases_of
+from trainer.recipe import Made, Phase, Recipe, Seen, Terms, phases_of
 from trainer.stopwatch import Stopwatch
 
 Optimisers = Mapping[str, torch.optim.Optimizer]
@@ -38,7 +38,7 @@ class Turn:
         self.loss: nn.Module = self.ddp or loss
 
     def __call__(
-        self, parts: Sequence[Views], made: Sequence[Made], watch: Stopwatch
+        self, parts: Sequence[Seen], made: Sequence[Made], watch: Stopwatch
     ) -> tuple[Terms, Tensor]:
         """One step on the batch, which comes in parts. The terms' means over the parts, and the length of the
         gradient; where that isn't finite, nothing was changed."""
@@ -64,7 +64,7 @@ class Turn:
                 optimiser.zero_grad()
         return {name: torch.stack([one[name] for one in found]).mean() for name in found[0]}, length
 
-    def rehearse(self, views: Views, made: Made) -> None:
+    def rehearse(self, views: Seen, made: Made) -> None:
         """A part's forward and backward pass and nothing else: nothing is changed, no other rank is asked.
         For what they take of the memory, with the optimisers' own."""
         self._freeze()
@@ -81,9 +81,9 @@ class Turn:
         torch.autograd.grad(torch.stack(list(terms.values())).sum(), self.parameters, allow_unused=True)
         del moments
 
-    def _forward(self, loss: nn.Module, views: Views, made: Made) -> Terms:
+    def _forward(self, loss: nn.Module, views: Seen, made: Made) -> Terms:
         with (
-            torch.autocast(views.image.device.type, torch.bfloat16, enabled=self.precision == "bf16"),
+            torch.autocast(views.device.type, torch.bfloat16, enabled=self.precision == "bf16"),
             torch.compiler.set_stance("force_eager") if self.phase.eager else nullcontext(),
         ):
             terms: Terms = loss(views, made)
@@ -100,12 +100,12 @@ class _Loss(nn.Module):
     """A loss as a module whose parameters are those that it is to change. It has no buffers: the networks'
     follow from their weights, and are the same on all ranks."""
 
-    def __init__(self, loss: Callable[[Views, Made], Terms], trained: Iterable[nn.Module]) -> None:
+    def __init__(self, loss: Callable[[Any, Made], Terms], trained: Iterable[nn.Module]) -> None:
         super().__init__()
         self.loss = loss
         self.trained = nn.ParameterList(one for module in trained for one in module.parameters())
 
-    def forward(self, views: Views, made: Made) -> Terms:
+    def forward(self, views: Seen, made: Made) -> Terms:
         return self.loss(views, made)
 
 

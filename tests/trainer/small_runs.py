@@ -56,6 +56,7 @@ class SmallRecipe(Recipe):
     generator: Small
     name = "small"
     frames = 2
+    looked_at = 2
     told: ClassVar[Callable[[int], object]] = int
     """Is told before each step how many pictures were seen."""
 
@@ -135,7 +136,6 @@ def prepare() -> None:
     torch.set_num_threads(1)
     recipes.MODULES["small"] = "tests.trainer.small_runs"
     journal._open_board = no_board
-    train.LOOKED_AT = 2
 
 
 def main(arguments: Sequence[str]) -> int:

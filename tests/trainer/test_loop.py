@@ -315,7 +315,7 @@ def test_the_last_checkpoints_and_the_best_are_kept(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores = iter([0.5, 0.25, 0.75, 0.375])
-    monkeypatch.setattr(Loop, "held_out_l1", lambda self: next(scores))
+    monkeypatch.setattr(Loop, "held_out", lambda self: next(scores))
     with opened(tmp_path, data, keep=2) as run:
         run.run()
     kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())

@@ -35,7 +35,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(recipes.MODULES, "small", "tests.trainer.small_runs")
     monkeypatch.setattr(journal, "_open_board", runs.no_board)
-    monkeypatch.setattr(train, "LOOKED_AT", 2)
 
 
 def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:

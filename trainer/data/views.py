@@ -24,6 +24,10 @@ class Views(NamedTuple):
     to_frame: Tensor  # B×K×2×3: crop units → units of the picture that the crop was taken from
     labels: Tensor | None = None  # B×K×S×S uint8, where they were asked for
 
+    @property
+    def device(self) -> torch.device:
+        return self.image.device
+
     def frame(self, number: int) -> Observation:
         """One frame of each clip, as a generator takes it."""
         return Observation(

@@ -12,6 +12,9 @@ MODULES = {
     "imf": "trainer.recipes.imf",
     "dae_gan": "trainer.recipes.dae_gan",
     "landmark_gan": "trainer.recipes.landmark_gan",
+    "stylegan2": "trainer.recipes.stylegan2",
+    "latent_encoder": "trainer.recipes.latent_encoder",
+    "latent": "trainer.recipes.latent",
 }
 
 
@@ -58,6 +61,8 @@ class Entry:
     build: Build
     variants: Mapping[str, Variant]
     """The table of ablations, row by row."""
+    network: str = ""
+    """That it trains, by the registry's name; by default its own."""
 
 
 def names() -> list[str]:

@@ -1,0 +1,166 @@
+"""Videos that a StyleGAN makes itself (Duarte et al., 001): the code of a person who isn't there, walked along
+directions in which faces move.
+
+B videos, K frames of each, P numbers of a motion (`STRUCTURE`), L rows of a code, C numbers in each
+"""
+
+from collections.abc import Generator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.weights import check_finite, naming
+from trainer.data.loader import check_shares
+from trainer.data.synthetic.anatomy import EXPRESSIONS
+from trainer.data.synthetic.motion import Motion, draw_motion
+from trainer.data.synthetic.seeds import rng
+
+STRUCTURE = (*EXPRESSIONS, "gaze_yaw", "gaze_pitch", "yaw", "pitch", "roll")
+FPS = 25
+STEP = 5  # frames of a motion at FPS from one frame of a walk to the next: eight of them are 1.6 s
+
+
+class Walked(NamedTuple):
+    """Synthetic videos, before the generator's mapping has made codes of them."""
+
+    z: Tensor  # B×C, of the people
+    other: Tensor  # B×K×C, of others: what augmentation takes what doesn't move from
+    path: Tensor  # B×K×P: how each frame's motion differs from the person's own, in deviations
+    offset: Tensor  # B×K×L×C: how real frames' codes differ from their clip's mean; nought where path isn't
+
+    @property
+    def device(self) -> torch.device:
+        return self.z.device
+
+    def to(self, device: torch.device) -> "Walked":
+        return Walked(*(tensor.to(device, non_blocking=True) for tensor in self))
+
+    def parts(self, size: int) -> list["Walked"]:
+        """Of so many videos each, in order."""
+        return [Walked(*found) for found in zip(*(torch.split(one, size) for one in self), strict=True)]
+
+
+class Moves(NamedTuple):
+    """In which directions codes move, and how codes of frames of real or rendered clips have moved.
+
+    directions, from the motions' labels, and offsets, from the codes' differences without any labels.
+    """
+
+    directions: Tensor  # P×L×C: a code's change with one deviation of each number
+    mean: Tensor  # P
+    deviation: Tensor  # P
+    offsets: Tensor  # N×T×L×C: T frames of each of N clips, less the clip's mean
+    fit: Tensor  # the share of the offsets' variance that the directions explain
+
+    def save(self, path: Path) -> None:
+        from safetensors.torch import save_file
+
+        save_file({name: tensor.contiguous() for name, tensor in self._asdict().items()}, path)
+
+
+def load_moves(path: Path, rows: int, style: int) -> Moves:
+    """Of codes of that shape. Raises ValueError, one line that names the file, for anything else."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    with naming(path):
+        try:
+            found = load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise ValueError(f"can't be read: {error}") from None
+        if found.keys() != set(Moves._fields):
+            raise ValueError(f"holds {', '.join(sorted(found))}; expected {', '.join(Moves._fields)}")
+        moves = Moves(**found)
+        count = len(STRUCTURE)
+        clips, frames = moves.offsets.shape[:2]
+        shapes = ((count, rows, style), (count,), (count,), (clips, frames, rows, style), ())
+        for name, tensor, shape in zip(Moves._fields, moves, shapes, strict=True):
+            if tuple(tensor.shape) != shape:
+                raise ValueError(f"{name} is {tuple(tensor.shape)}; these codes need {shape}")
+        check_finite(found)
+    return moves
+
+
+def numbers_of(motion: Motion) -> Tensor:
+    """N×P: a motion's numbers, in the order of STRUCTURE; shift and scale are the crop's."""
+    return torch.cat((motion.expression, motion.gaze, motion.rotation), 1)
+
+
+def numbers_from(parameters: Mapping[str, Tensor]) -> Tensor:
+    """…×P: the same of rendered clips' parameters."""
+    return torch.cat([parameters[name] for name in ("expression", "gaze", "rotation")], -1)
+
+
+class WalkStream:
+    """Endless batches of walks; number n of the ranks together is the same whatever batch it is drawn in.
+
+    Half of the videos walk as people in rendered videos move; the others take the offsets of a clip.
+    """
+
+    def __init__(
+        self, moves: Moves, batch: int, frames: int, seed: int = 0, rank: int = 0, world: int = 1
+    ) -> None:
+        check_shares(batch, frames, rank, world)
+        self.moves, self.batch, self.frames = moves, batch, frames
+        self.seed, self.rank, self.world = seed, rank, world
+        self.position = 0  # videos that all ranks have had together
+
+    def __iter__(self) -> Generator[Walked, None, None]:
+        while True:
+            first = self.position + self.rank * self.batch
+            rows = [self.walk(first + row) for row in range(self.batch)]
+            self.position += self.batch * self.world
+            yield Walked(*(torch.stack(parts) for parts in zip(*rows, strict=True)))
+
+    def state_dict(self) -> dict[str, int]:
+        """The position, for a checkpoint."""
+        return {"position": self.position, "seed": self.seed}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on from there, for whoever iterates next. Raises ValueError for a state of another seed."""
+        if state["seed"] != self.seed:
+            raise ValueError(f"the walks were of seed {state['seed']}; they are of {self.seed} now")
+        self.position = state["position"]
+
+    def walk(self, number: int) -> Walked:
+        """One video, without B."""
+        random = rng(self.seed, "walk", number)
+        style = self.moves.offsets.shape[-1]
+        z, other = (
+            torch.from_numpy(random.standard_normal(shape).astype(np.float32))
+            for shape in ((style,), (self.frames, style))
+        )
+        path = torch.zeros(self.frames, len(STRUCTURE))
+        offset = torch.zeros(self.frames, *self.moves.offsets.shape[2:])
+        if random.random() < 0.5:
+            motion = draw_motion(self.seed, [number], self.frames * STEP, FPS)
+            path = (numbers_of(motion)[::STEP] - self.moves.mean) / self.moves.deviation
+            path = path - path.mean(0)
+        else:
+            clips, frames = self.moves.offsets.shape[:2]
+            chosen = torch.from_numpy(random.permutation(frames)[np.arange(self.frames) % frames])
+            offset = self.moves.offsets[int(random.integers(clips))][chosen]
+        return Walked(z, other, path, offset)
+
+
+def fitted(codes: Tensor, numbers: Tensor, rows: int, ridge: float = 1e-2) -> Moves:
+    """Directions by ridge regression of codes' differences from their clip's mean on those of the motions'
+    numbers; both of N clips of T frames: N×T×L×C and N×T×P.
+
+    rows: how many of the codes' first rows move; the finer ones tell of colours and light.
+    """
+    moving = torch.arange(codes.shape[2]) < rows
+    offsets = (codes - codes.mean(1, keepdim=True)) * moving[:, None]
+    mean, deviation = numbers.mean((0, 1)), numbers.std((0, 1)).clamp(min=0.01)
+    changes = ((numbers - mean) / deviation).double()
+    changes = (changes - changes.mean(1, keepdim=True)).flatten(0, 1)  # NT×P
+    flat = offsets.flatten(2).flatten(0, 1).double()  # NT×LC
+    gram = changes.T @ changes
+    damping = ridge * len(changes) * torch.eye(len(gram), dtype=gram.dtype)
+    found = torch.linalg.solve(gram + damping, changes.T @ flat)
+    left = (flat - changes @ found).square().sum() / flat.square().sum()
+    directions = found.float().unflatten(1, codes.shape[2:])
+    return Moves(directions, mean, deviation, offsets, (1 - left).float())
