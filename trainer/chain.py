@@ -7,10 +7,11 @@
 Each trains a part of one and the same network. Public weights may stand for a stage.
 """
 
-import torch
+from collections.abc import Mapping
 from pathlib import Path
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from models import public_weights
 from models.latent import Latent
@@ -51,13 +52,20 @@ def begin_with_stylegan2(network: Latent, path: Path) -> StyleGAN2:
     found = (
         public_weights.read_nvlabs(path) if path.suffix == PICKLE else public_weights.read_rosinality(path)
     )
-    with naming(path):
-        ours = network.generator.state_dict()
-        check_keys(found.generator, ours, f"a generator of {found.size} pixels")
-        check_shapes(found.generator, ours, f"a generator of {network.layout.side} pixels")
-    network.generator.load_state_dict(found.generator)
-    network.latent_avg.copy_(mean_w(network) if found.mean is None else found.mean.expand_as(network.latent_avg))
+    _fill(network.generator, found.generator, found.size, path)
+    mean = mean_w(network) if found.mean is None else found.mean
+    network.latent_avg.copy_(mean.expand_as(network.latent_avg))
     return found
+
+
+def begin_with_encoder(network: Latent, path: Path) -> None:
+    """Load the encoder of a public e4e or pSp `.pt`, its StyleGAN2 and its mean w. Raises ValueError for what
+    is none, and for codes of another shape."""
+    found = public_weights.read_encoder(path)
+    for part, state in ((network.encoder, found.encoder), (network.generator, found.generator)):
+        _fill(part, state, found.size, path)
+    network.encoder.relative = found.relative
+    network.latent_avg.copy_(found.mean)
 
 
 @torch.no_grad()
@@ -73,3 +81,11 @@ def chance(seed: int, name: str, pictures: int, device: torch.device) -> torch.G
     gone on with."""
     number = rng(seed, f"{name} {pictures}", Rank.here().rank).integers(2**62)
     return torch.Generator(device).manual_seed(int(number))
+
+
+def _fill(part: nn.Module, state: Mapping[str, Tensor], size: int, path: Path) -> None:
+    with naming(path):
+        ours = part.state_dict()
+        check_keys(state, ours, f"a network of {size} pixels")
+        check_shapes(state, ours, f"a network of {size} pixels")
+    part.load_state_dict(state)

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -62,6 +63,38 @@ def mean_over_ranks(values: Mapping[str, Tensor]) -> dict[str, float]:
         dist.all_reduce(row)
         row /= dist.get_world_size()
     return dict(zip(values, row.tolist(), strict=True))
+
+
+def everybody(codes: Tensor) -> Tensor:
+    """The rows of every rank, by rank, (ranks·V)×…, for a loss that compares each with all: with gradients.
+
+    codes: V×…, of one shape on all ranks. Returns them as they are where there is one process only. To be
+    called by every rank, in the same order, and for a loss that is the same function of the joined rows on
+    each of them, as `losses.appearance_contrastive(everybody(w_a))`: the mean over ranks that
+    DistributedDataParallel takes of the gradients is then the gradient of one rank with the joined batch.
+    """
+    if not dist.is_initialized():
+        return codes
+    joined: Tensor = _Everybody.apply(codes)  # type: ignore[no-untyped-call]
+    return joined
+
+
+class _Everybody(torch.autograd.Function):
+    """Every rank finds the same gradient with regard to the joined rows, so none has to be sent: a rank takes
+    that of its own rows, as many times as there are ranks, by which the mean divides it again: the others'
+    parameters see other rows."""
+
+    @staticmethod
+    def forward(ctx: Any, codes: Tensor) -> Tensor:
+        ctx.rows = len(codes)
+        found = [torch.empty_like(codes) for _ in range(dist.get_world_size())]
+        dist.all_gather(found, codes.contiguous())
+        return torch.cat(found)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        first = dist.get_rank() * ctx.rows
+        return gradient[first : first + ctx.rows] * dist.get_world_size()
 
 
 def lost_a_rank(error: RuntimeError) -> bool:

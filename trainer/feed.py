@@ -15,8 +15,8 @@ from trainer.data.samples import Augmentation, Sample, collate
 from trainer.data.stream import RenderedStream
 from trainer.data.synthetic.seeds import rng
 from trainer.data.views import Views, views_of
-from trainer.data.workers import Rank
 from trainer.data.walks import Walked
+from trainer.data.workers import Rank
 from trainer.recipe import Recipe, Source
 
 LARGER = 1.5  # side of rendered pictures / side of the network's crops
@@ -33,8 +33,9 @@ def source_of(
 ) -> Source:
     """Samples to train with, `share` · accumulate of them to a batch of this rank.
 
-    A recipe that learns from what it makes itself has its own. Raises ValueError for a folder that is no data set or is too small, and for one without landmarks where
-    the recipe needs them; OSError where it can't be read.
+    A recipe that learns from what it makes itself has its own. Raises ValueError for a folder that is no data
+    set or is too small, and for one without landmarks where the recipe needs them; OSError where it can't be
+    read.
     """
     count, asked = share * settings.accumulate, settings.samples
     if (own := recipe.source(count, here)) is not None:

@@ -6,10 +6,12 @@ weights mean the same at each size: ‖·‖₁ is the mean magnitude, ‖·‖�
 computed in float32, under autocast too; float64 stays float64.
 
 Papers: IMF is Gao et al. (supplement), Kassapis et al. is *DeepFaceImageSynthesis*, DAE-GAN is Zeng et al.,
-pix2pixHD is Wang et al.
+pix2pixHD is Wang et al., StyleGAN2 is Karras et al. (*Analyzing and Improving the Image Quality*), Duarte is
+Duarte et al. (supplement).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +25,9 @@ FEATURES = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")  # Kassapis, of L_pp
 STYLE = "relu3_3"  # Kassapis, whose Gram matrix it is
 IDENTITY = "relu3_2"  # Kassapis, of L_id: the paper's relu2_3 is not in VGG-19
 
+NEAREST = 1e-3  # of a distance between codes: below it there is no slope, which rounding would make up
+
+Similarity = Literal["l2", "dot"]
 Vgg = Callable[[Tensor, Sequence[str]], Mapping[str, Tensor]]  # `models.vgg.Vgg19`
 
 
@@ -184,6 +189,111 @@ def r1_penalty(logits: Tensor, pictures: Tensor) -> Tensor:
         # The slope leaves out parameters, such as the last bias, and DistributedDataParallel then averages
         # wrong gradients (pytorch#47562); so the logits take part, with nothing.
         return penalty + 0 * logits.sum()
+
+
+# How far a generator's picture moves with its code
+
+
+def path_length(pictures: Tensor, w: Tensor, noise: Tensor) -> Tensor:
+    """‖J_wᵀ y‖ of each picture, B: StyleGAN2 section 3.2, y being the noise / √(H·W).
+
+    pictures: G(w), B×3×H×W, float32 or wider: G runs outside autocast here. w: B×L×C, which the pictures were
+    made of and which requires a gradient. noise: of the pictures' shape, N(0, 1). Squares are added over C
+    and averaged over the L rows before the root, so that a code of equal rows is no longer for their number.
+    For use inside a loss: it can be differentiated again.
+    """
+    _same(pictures, noise)
+    assert pictures.dtype in (torch.float32, torch.float64), "path lengths are taken outside autocast"
+    with without_autocast(pictures.device.type):
+        height, width = pictures.shape[-2:]
+        seen = (pictures * noise).sum() / (height * width) ** 0.5
+        (slope,) = torch.autograd.grad(seen, w, create_graph=True)
+        # Of a slope of nought a norm's gradient is nought, and a root's would be infinite.
+        lengths: Tensor = torch.linalg.vector_norm(_wide(slope), dim=(1, 2)) / w.shape[1] ** 0.5
+        return lengths + 0 * pictures.sum()  # as in `r1_penalty`: the last biases are not in the slope
+
+
+def path_length_penalty(lengths: Tensor, mean: Tensor | float) -> Tensor:
+    """E[(‖J_wᵀ y‖ − a)²]: StyleGAN2 eq. 4. lengths: B, of `path_length`. mean: a, their running mean, which
+    gets no gradient."""
+    mean = mean.detach() if isinstance(mean, Tensor) else mean
+    return (_wide(lengths) - mean).square().mean()
+
+
+# Which codes are alike
+
+
+def appearance_contrastive(codes: Tensor, margin: float = 1.0, similarity: Similarity = "l2") -> Tensor:
+    """max(0, γ − s(a, p) + s(a, n)): Duarte, eq. 2 and figure 1, left; in the mean over all that there are of
+    a frame's w^(a), another frame p of its video, and a frame n of any other video of the batch.
+
+    codes: V×F×…, of F frames of V videos, each of another identity; over ranks, `distributed.everybody`'s.
+    margin: γ. similarity: "l2", −√(mean (x − y)²), or "dot", mean x·y. The paper gives no scale: a norm is
+    divided by how many values it runs over, as everywhere here, so that γ = 1 means the same for a code of
+    any length, and is near what two unrelated codes of variance 1 are apart (√2). Below `NEAREST` two codes
+    count as that far apart.
+
+    Raises ValueError for fewer than two videos, or two frames of each.
+    """
+    videos, frames = codes.shape[:2]
+    if videos < 2 or frames < 2:
+        raise ValueError(
+            f"{videos} videos of {frames} frames leave nothing to tell apart: take two or more of each"
+        )
+    return _contrastive(codes.flatten(2)[None], margin, similarity)
+
+
+def structure_contrastive(
+    codes: Tensor, augmented: Tensor, margin: float = 1.0, similarity: Similarity = "l2"
+) -> Tensor:
+    """max(0, γ − s(a, p) + s(a, n)): Duarte, eq. 3 and figure 1, right; in the mean over all that there are
+    of a frame's w^(s), or its augmented version's, the other of the two p, and one of either, n, of another
+    frame of the same video.
+
+    Frames of other videos are no negatives. It is for appearance alone that the paper says "computed
+    batch-wise"; two people may do the same thing, and what tells them apart most easily is how they look,
+    which w^(s) is to leave out. Frames of one video differ in nothing but structure. So each rank has its own
+    videos here, and DistributedDataParallel's mean is that of all.
+
+    codes, augmented: V×F×…, of F frames of V videos. margin, similarity: as for `appearance_contrastive`.
+
+    Raises ValueError for fewer than two frames.
+    """
+    _same(codes, augmented)
+    frames = codes.shape[1]
+    if frames < 2:
+        raise ValueError(f"videos of {frames} frames leave nothing to tell apart: take two or more")
+    views = torch.stack((_wide(codes).flatten(2), _wide(augmented).flatten(2)), 2)
+    return _contrastive(views, margin, similarity)
+
+
+def _contrastive(codes: Tensor, margin: float, similarity: Similarity) -> Tensor:
+    """Of codes N×G×M×D: for each of N on its own, the M of a group together and the G groups apart."""
+    count, groups, members, _ = codes.shape
+    with without_autocast(codes.device.type):
+        rows = _wide(codes).flatten(1, 2)
+        alike = (_dots if similarity == "dot" else _minus_distances)(rows)
+        alike = alike.view(count, groups, members, groups, members)
+        positive = alike.diagonal(dim1=1, dim2=3).movedim(-1, 1)  # N×G×M×M
+        hinges = F.relu(margin - positive[..., None, None] + alike[:, :, :, None])  # N×G×M×M×G×M
+        others = ~torch.eye(members, dtype=torch.bool, device=codes.device)
+        strangers = ~torch.eye(groups, dtype=torch.bool, device=codes.device)
+        counts = others[:, :, None, None] & strangers[:, None, None, :, None]  # G×M×M×G×1
+        return hinges.where(counts, 0).sum() / (count * counts.sum() * members)
+
+
+def _dots(rows: Tensor) -> Tensor:
+    """Mean x·y of rows N×R×D: N×R×R."""
+    return rows @ rows.mT / rows.shape[-1]
+
+
+def _minus_distances(rows: Tensor) -> Tensor:
+    """−√(mean (x − y)²) of rows N×R×D: N×R×R. By products, as the differences would take R times the
+    rows' memory. What the rows have in common is taken off first, since it would round the distances."""
+    rows = rows - rows.mean(1, keepdim=True).detach()
+    dots = _dots(rows)
+    squares = dots.diagonal(dim1=1, dim2=2)
+    return -(squares[:, :, None] + squares[:, None] - 2 * dots).clamp(min=NEAREST**2).sqrt()
 
 
 def _wide(x: Tensor) -> Tensor:

@@ -85,7 +85,8 @@ class Recipe(nn.Module, abc.ABC):
     """A system in training.
 
     `networks` names the parts that have an optimiser each; `generator` is what is averaged, evaluated and
-    exported. Buffers of its own, beside those of its networks, are what it remembers of its steps: checkpoints hold them.
+    exported. Buffers of its own that are persistent, beside those of its networks, are what it remembers of
+    its steps.
     """
 
     name: ClassVar[str]
@@ -120,7 +121,7 @@ class Recipe(nn.Module, abc.ABC):
         return None
 
     def columns(self, views: Views) -> Mapping[str, Tensor]:
-        """Of the page of samples: B×3×S×S each, by name. A target beside what is drawn is compared with it."""
+        """Of the page of samples: B×3×S×S each, by name. What is drawn is compared with a target."""
         return {"source": views.image[:, 0], "target": views.image[:, -1], "drawn": self.drawn(views)}
 
     def distance(self, views: Views) -> float:

@@ -37,9 +37,7 @@ class Turn:
             self.ddp = DistributedDataParallel(loss)
         self.loss: nn.Module = self.ddp or loss
 
-    def __call__(
-        self, parts: Sequence[Seen], made: Sequence[Made], watch: Stopwatch
-    ) -> tuple[Terms, Tensor]:
+    def __call__(self, parts: Sequence[Seen], made: Sequence[Made], watch: Stopwatch) -> tuple[Terms, Tensor]:
         """One step on the batch, which comes in parts. The terms' means over the parts, and the length of the
         gradient; where that isn't finite, nothing was changed."""
         self._freeze()

@@ -418,6 +418,229 @@ def test_r1_stays_in_float32_under_autocast() -> None:
     torch.testing.assert_close(torch.autograd.grad(found, weights), slopes, rtol=0, atol=0)
 
 
+# How far a generator's picture moves with its code
+
+
+def scaled(w: Tensor, factors: Tensor) -> Tensor:
+    """B×1×2×2 of w, B×2×2: each pixel a number of the code, times a factor."""
+    return (w * factors).view(-1, 1, 2, 2)
+
+
+def test_path_length_by_hand() -> None:
+    w = variable(0, 2, 2, 2)
+    factors, dots = (
+        row(1, 2, 3, 4).view(2, 2).double(),
+        row(2, 1, 1, 0.5, 0, 0, 1, 0).view(2, 1, 2, 2).double(),
+    )
+    found = losses.path_length(scaled(w, factors), w, dots)
+    # Factors × noise are 2, 2, 3, 2 and 0, 0, 3, 0; √(H·W) = 2; two rows.
+    assert found.tolist() == pytest.approx([math.sqrt(21 / 4 / 2), math.sqrt(9 / 4 / 2)])
+
+
+def test_path_length_of_a_linear_generator_is_its_matrix_on_noise() -> None:
+    matrix, w, dots = noise(0, 5 * 7, 3 * 4 * 6), variable(1, 3, 5, 7), noise(2, 3, 3, 4, 6)
+    found = losses.path_length((w.flatten(1) @ matrix).view(3, 3, 4, 6), w, dots)
+    expected = torch.linalg.vector_norm(dots.flatten(1) @ matrix.mT, dim=1) / math.sqrt(4 * 6 * 5)
+    torch.testing.assert_close(found, expected)
+
+
+def test_path_length_penalty_by_hand() -> None:
+    mean = torch.tensor(2.0, requires_grad=True)
+    lengths = row(1, 2, 5).requires_grad_()
+    assert losses.path_length_penalty(lengths, 2.0).item() == pytest.approx((1 + 0 + 9) / 3)
+    loss = losses.path_length_penalty(lengths, mean)
+    (slope,) = torch.autograd.grad(loss, lengths)
+    assert slope.tolist() == pytest.approx([-2 / 3, 0, 2])
+    assert not torch.autograd.grad(losses.path_length_penalty(lengths, mean), [lengths])[0].requires_grad
+    loss = losses.path_length_penalty(lengths, mean)
+    assert torch.autograd.grad(loss, [lengths, mean], allow_unused=True)[1] is None
+
+
+def test_path_length_can_be_differentiated_again() -> None:
+    w, dots = variable(1, 2, 2, 3), noise(2, 2, 3, 2, 2)
+
+    def penalty(first: Tensor, last: Tensor) -> Tensor:
+        pictures = F.softplus(w.flatten(1) @ first) @ last
+        return losses.path_length_penalty(losses.path_length(pictures.view(2, 3, 2, 2), w, dots), 0.3)
+
+    passes(penalty, variable(3, 6, 4), variable(4, 4, 12))
+
+
+def test_path_length_gives_every_parameter_a_gradient() -> None:
+    generator = nn.Sequential(nn.Linear(4, 5), nn.Softplus(), nn.Linear(5, 12)).double()
+    w = variable(0, 2, 1, 4)
+    losses.path_length(generator(w).view(2, 3, 2, 2), w, noise(1, 2, 3, 2, 2)).sum().backward()
+    slopes = {name: parameter.grad for name, parameter in generator.named_parameters()}
+    assert slopes["2.bias"] is not None
+    assert slopes["2.bias"].abs().max() == 0
+    assert slopes["0.bias"] is not None
+    assert slopes["0.bias"].abs().max() > 0
+
+
+def test_path_length_of_a_picture_that_does_not_move_has_a_finite_gradient() -> None:
+    w, factors = variable(0, 1, 2, 2), torch.zeros(2, 2, dtype=torch.float64, requires_grad=True)
+    lengths = losses.path_length(scaled(w, factors), w, noise(1, 1, 1, 2, 2))
+    assert lengths.tolist() == [0]
+    (slope,) = torch.autograd.grad(losses.path_length_penalty(lengths, 1.0), factors)
+    assert slope.isfinite().all()
+
+
+def test_path_length_is_taken_outside_autocast() -> None:
+    w = noise(0, 1, 2, 2).float().requires_grad_()
+    with pytest.raises(AssertionError, match="outside autocast"):
+        losses.path_length(scaled(w, torch.ones(2, 2)).bfloat16(), w, torch.ones(1, 1, 2, 2).bfloat16())
+
+
+# Which codes are alike
+
+FOUR = (0.0, 0.5, 1.25, 3.0)  # two frames of a video and two of another
+
+
+def four(*shape: int) -> Tensor:
+    """2×2×…, a code being all of one number."""
+    codes = torch.tensor(FOUR, dtype=torch.float64).view(2, 2, *(1 for _ in shape))
+    return codes.expand(2, 2, *shape).clone().requires_grad_()
+
+
+def slopes(loss: Tensor, codes: Tensor) -> list[float]:
+    (slope,) = torch.autograd.grad(loss, codes)
+    found: list[float] = slope.flatten(2).sum(2).flatten().tolist()
+    return found
+
+
+@pytest.mark.parametrize("shape", [(1,), (512,), (2, 3)])
+def test_appearance_contrastive_by_hand(shape: tuple[int, ...]) -> None:
+    codes = four(*shape)
+    loss = losses.appearance_contrastive(codes)
+    # a: 1 + 0.5 − (1.25, 3)    → 0.25, none    b: 1 + 0.5 − (0.75, 2.5) → 0.75, none
+    # c: 1 + 1.75 − (1.25, 0.75) → 1.5, 2       d: 1 + 1.75 − (3, 2.5)   → none, 0.25
+    assert loss.item() == pytest.approx((0.25 + 0.75 + 1.5 + 2 + 0.25) / 8)
+    # Of 2(b − a) + 3(d − c) − 2(c − a) − 2(c − b) − (d − b).
+    assert slopes(loss, codes) == pytest.approx([0, 5 / 8, -7 / 8, 2 / 8])
+
+
+@pytest.mark.parametrize("shape", [(1,), (512,), (2, 3)])
+def test_appearance_contrastive_of_dot_products_by_hand(shape: tuple[int, ...]) -> None:
+    codes = four(*shape)
+    loss = losses.appearance_contrastive(codes, similarity="dot")
+    # a: 1 − 0 + (0, 0) → 1, 1                   b: 1 − 0 + (0.625, 1.5) → 1.625, 2.5
+    # c: 1 − 3.75 + (0, 0.625) → none, none      d: 1 − 3.75 + (0, 1.5)  → none, none
+    assert loss.item() == pytest.approx((1 + 1 + 1.625 + 2.5) / 8)
+    # Of −4ab + (a + b)(c + d).
+    assert slopes(loss, codes) == pytest.approx([2.25 / 8, 4.25 / 8, 0.5 / 8, 0.5 / 8])
+
+
+def test_the_margin_is_what_it_has_to_be_told_apart_by() -> None:
+    # a: 1.5 → 2 + 0.5 − 1.25, none, and so on; what was none is now 2 + 0.5 − 3, 2.5 − 2.5, 3.75 − 3.
+    found = losses.appearance_contrastive(four(1), margin=2.0).item()
+    assert found == pytest.approx((1.25 + 1.75 + 0 + 2.5 + 3 + 0.75 + 1.25) / 8)
+
+
+def test_structure_contrastive_by_hand() -> None:
+    frames = torch.tensor([[0, 1.125], [0, 10]], dtype=torch.float64)[..., None].requires_grad_()
+    changed = torch.tensor([[0.25, 1.75], [0.5, 10.5]], dtype=torch.float64)[..., None].requires_grad_()
+    loss = losses.structure_contrastive(frames, changed)
+    # Of the first video; the second's frames are apart already.
+    # 0: 1.25 − (1.125, 1.75) → 0.125, none        0.25: 1.25 − (0.875, 1.5) → 0.375, none
+    # 1.125: 1.625 − (1.125, 0.875) → 0.5, 0.75    1.75: 1.625 − (1.75, 1.5) → none, 0.125
+    assert loss.item() == pytest.approx((0.125 + 0.375 + 0.5 + 0.75 + 0.125) / 16)
+    of_frames, of_changed = torch.autograd.grad(loss, (frames, changed))
+    assert of_frames.flatten().tolist() == pytest.approx([0, -7 / 16, 0, 0])
+    assert of_changed.flatten().tolist() == pytest.approx([5 / 16, 2 / 16, 0, 0])
+
+
+def test_structure_contrastive_of_dot_products_by_hand() -> None:
+    frames = torch.tensor([[[0.0], [1.0]]], dtype=torch.float64)
+    changed = torch.tensor([[[0.5], [2.0]]], dtype=torch.float64)
+    # 0: 1 − 0 + (0, 0) → 1, 1    0.5: 1 − 0 + (0.5, 1) → 1.5, 2    1 and 2: 1 − 2 + … (0, 0.5), (0, 1) → 0
+    loss = losses.structure_contrastive(frames, changed, similarity="dot")
+    assert loss.item() == pytest.approx((1 + 1 + 1.5 + 2) / 8)
+
+
+def test_frames_of_other_videos_may_do_the_same() -> None:
+    """Two people's structures don't push each other apart; two people's appearances do."""
+    alone, aside = noise(0, 1, 3, 4), noise(1, 1, 3, 4)
+    twice = losses.structure_contrastive(alone.expand(2, -1, -1), aside.expand(2, -1, -1))
+    assert twice.item() == pytest.approx(losses.structure_contrastive(alone, aside).item())
+    same = alone.expand(2, -1, -1)
+    far = torch.cat((alone, alone + 10))
+    assert losses.appearance_contrastive(same).item() > losses.appearance_contrastive(far).item()
+
+
+@pytest.mark.parametrize("similarity", ["l2", "dot"])
+def test_contrastive_losses_pull_and_push(similarity: losses.Similarity) -> None:
+    """Down the slope a group comes together, and groups part, by the similarity that was asked for."""
+
+    def likeness(rows: Tensor) -> Tensor:
+        flat = rows.flatten(1)
+        return flat @ flat.mT if similarity == "dot" else -torch.cdist(flat, flat)
+
+    codes, changed = variable(0, 4, 3, 2, 5), variable(1, 4, 3, 2, 5)
+    (slope,) = torch.autograd.grad(losses.appearance_contrastive(codes, similarity=similarity), codes)
+    together = torch.block_diag(*[torch.ones(3, 3)] * 4).bool()
+    own = together & ~torch.eye(12).bool()
+    before, after = (likeness(one.detach().flatten(0, 1)) for one in (codes, codes - 0.1 * slope))
+    gap = [float(alike[own].mean() - alike[~together].mean()) for alike in (before, after)]
+    assert gap[1] > gap[0] + 1e-3
+
+    pair = torch.autograd.grad(
+        losses.structure_contrastive(codes, changed, similarity=similarity), (codes, changed)
+    )
+    frame = torch.eye(3).bool()
+    for video in range(4):
+        gaps = []
+        for step in (0, 0.1):
+            views = [
+                (one - step * slope).detach()[video]
+                for one, slope in zip((codes, changed), pair, strict=True)
+            ]
+            alike = likeness(torch.cat(views))[:3, 3:]
+            gaps.append(float(alike[frame].mean() - alike[~frame].mean()))
+        assert gaps[1] > gaps[0] + 1e-3
+
+
+def test_gradients_of_contrastive_losses() -> None:
+    for similarity in ("l2", "dot"):
+        passes(
+            lambda codes, how=similarity: losses.appearance_contrastive(codes, 1.0, how),
+            variable(0, 3, 3, 2, 4),
+        )
+        passes(
+            lambda codes, changed, how=similarity: losses.structure_contrastive(codes, changed, 1.0, how),
+            variable(1, 2, 3, 2, 4),
+            variable(2, 2, 3, 2, 4),
+        )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_codes_that_agree_have_a_finite_gradient(dtype: torch.dtype) -> None:
+    """As of an encoder that was just made, or a video that stands still."""
+    still = noise(0, 3, 1, 2, 4).to(dtype).expand(3, 4, 2, 4).clone().requires_grad_()
+    assert losses.appearance_contrastive(still).isfinite()
+    for codes in (still, torch.ones(2, 2, 5, dtype=dtype, requires_grad=True)):
+        for loss in (losses.appearance_contrastive(codes), losses.structure_contrastive(codes, codes)):
+            (slope,) = torch.autograd.grad(loss, codes)
+            assert slope.isfinite().all()
+            assert slope.abs().max() < 1
+    # All alike: as far from friends as from strangers.
+    assert losses.appearance_contrastive(torch.ones(2, 2, 5)).item() == pytest.approx(1)
+
+
+def test_distances_are_exact_wherever_the_codes_are() -> None:
+    codes = noise(0, 8, 4, 10, 64)
+    exact = losses.appearance_contrastive(codes).item()
+    shifted = losses.appearance_contrastive((codes + 30).float()).item()
+    assert shifted == pytest.approx(exact, abs=1e-5)
+
+
+def test_what_leaves_nothing_to_tell_apart_is_refused() -> None:
+    for videos, frames in ((1, 8), (8, 1)):
+        with pytest.raises(ValueError, match=rf"^{videos} videos of {frames} frames .*two or more of each$"):
+            losses.appearance_contrastive(torch.zeros(videos, frames, 4))
+    with pytest.raises(ValueError, match=r"^videos of 1 frames .*two or more$"):
+        losses.structure_contrastive(torch.zeros(8, 1, 4), torch.zeros(8, 1, 4))
+
+
 # All of them
 
 
@@ -440,6 +663,10 @@ def every(dtype: torch.dtype) -> dict[str, Tensor]:
         "bce_discriminator": losses.bce_discriminator(logits[0][0], logits[1][0]),
         "bce_generator": losses.bce_generator(logits[0][0]),
         "feature_matching": losses.feature_matching(*layers),
+        "path_length_penalty": losses.path_length_penalty(logits[0][0], 1.0),
+        "appearance_contrastive": losses.appearance_contrastive(features[0]["relu1_2"]),
+        "appearance_contrastive, dot": losses.appearance_contrastive(features[0]["relu1_2"], 1.0, "dot"),
+        "structure_contrastive": losses.structure_contrastive(*pictures),
     }
 
 

@@ -27,6 +27,7 @@ from models.landmark_gan import LandmarkGan
 from trainer import losses, recipes
 from trainer.config import Learning
 from trainer.data.views import Views
+from trainer.distributed import everybody
 from trainer.recipe import Made, Phase, Recipe, Stage, Terms
 from trainer.stopwatch import Stopwatch
 from trainer.turns import Turn
@@ -77,6 +78,34 @@ class Style(Recipe):
         return views.image[:, -1]
 
 
+class Videos(Style):
+    """Codes of videos of two frames, which all of the batch tells apart; or each rank's part, where loose."""
+
+    name = "videos"
+
+    def __init__(self, loose: bool = False) -> None:
+        super().__init__(loose)
+        self.encoder = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 8), nn.Softplus(), nn.Linear(8, 12))
+
+    @property
+    def networks(self) -> Mapping[str, nn.Module]:
+        return {"encoder": self.encoder}
+
+    def stages(self) -> tuple[Stage, ...]:
+        return (Stage("all", 1.0, (Phase("codes", ("encoder",), self.codes),), {"encoder": 1.0}),)
+
+    def codes(self, views: Views, made: Made) -> Terms:
+        frames, mirrored = (
+            self.encoder(pictures.flatten(0, 1)).view(-1, self.frames, 2, 6)
+            for pictures in (views.image, views.image.flip(-1))
+        )
+        w_a, w_s = frames[..., :3], frames[..., 3:]
+        return {
+            "appearance": losses.appearance_contrastive(w_a if self.loose else everybody(w_a)),
+            "structure": losses.structure_contrastive(w_s, mirrored[..., 3:]),
+        }
+
+
 def imf() -> Recipe:
     recipe: Any = built("imf", discriminator=(4, 8, 8, 8))
     shape = replace(
@@ -115,6 +144,8 @@ CASES: dict[str, Callable[[], Recipe]] = {
     "landmark_gan": landmark_gan,
     "style": Style,
     "loose": lambda: Style(loose=True),
+    "videos": Videos,
+    "loose videos": lambda: Videos(loose=True),
 }
 
 
@@ -273,6 +304,22 @@ def test_other_groups_have_other_gradients(whole: Any) -> None:
     """The dealing of the samples is part of the promise: neighbours in the batch are of four groups."""
     found = gradients("style", parts=4, strided=False)
     assert furthest(found, whole("style")) > 1e-3
+
+
+def test_two_ranks_tell_apart_what_one_does(whole: Any, tmp_path: Path) -> None:
+    """Negatives are those of all ranks, gradients included."""
+    for found in over_ranks(tmp_path, "videos"):
+        assert furthest(found, whole("videos")) < EXACT
+
+
+def test_negatives_of_a_rank_alone_have_other_gradients(whole: Any, tmp_path: Path) -> None:
+    for found in over_ranks(tmp_path, "loose videos"):
+        assert furthest(found, whole("videos")) > 1e-3
+
+
+def test_a_process_alone_is_everybody() -> None:
+    codes = torch.ones(2, 3)
+    assert everybody(codes) is codes
 
 
 def test_r1_that_leaves_a_parameter_out_is_not_averaged(tmp_path: Path) -> None:

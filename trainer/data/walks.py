@@ -1,5 +1,5 @@
-"""Videos that a StyleGAN makes itself (Duarte et al., 001): the code of a person who isn't there, walked along
-directions in which faces move.
+"""Videos that a StyleGAN makes itself (Duarte et al., 001): the code of a person who isn't there, walked
+along directions in which faces move.
 
 B videos, K frames of each, P numbers of a motion (`STRUCTURE`), L rows of a code, C numbers in each
 """
@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.latent import Latent
 from models.weights import check_finite, naming
+from trainer.data.files import write_bytes
 from trainer.data.loader import check_shares
 from trainer.data.synthetic.anatomy import EXPRESSIONS
 from trainer.data.synthetic.motion import Motion, draw_motion
@@ -53,12 +55,13 @@ class Moves(NamedTuple):
     mean: Tensor  # P
     deviation: Tensor  # P
     offsets: Tensor  # N×T×L×C: T frames of each of N clips, less the clip's mean
-    fit: Tensor  # the share of the offsets' variance that the directions explain
+    fit: Tensor  # the share of the offsets' variance that the directions explain; nought without labels
 
     def save(self, path: Path) -> None:
-        from safetensors.torch import save_file
+        """The file is there whole or not at all."""
+        from safetensors.torch import save
 
-        save_file({name: tensor.contiguous() for name, tensor in self._asdict().items()}, path)
+        write_bytes(path, save({name: tensor.contiguous() for name, tensor in self._asdict().items()}))
 
 
 def load_moves(path: Path, rows: int, style: int) -> Moves:
@@ -97,7 +100,8 @@ def numbers_from(parameters: Mapping[str, Tensor]) -> Tensor:
 class WalkStream:
     """Endless batches of walks; number n of the ranks together is the same whatever batch it is drawn in.
 
-    Half of the videos walk as people in rendered videos move; the others take the offsets of a clip.
+    Half of the videos walk as people in rendered videos move; the others, and all where nobody knows the
+    directions, take the offsets of a clip.
     """
 
     def __init__(
@@ -135,7 +139,7 @@ class WalkStream:
         )
         path = torch.zeros(self.frames, len(STRUCTURE))
         offset = torch.zeros(self.frames, *self.moves.offsets.shape[2:])
-        if random.random() < 0.5:
+        if random.random() < 0.5 and self.moves.fit > 0:
             motion = draw_motion(self.seed, [number], self.frames * STEP, FPS)
             path = (numbers_of(motion)[::STEP] - self.moves.mean) / self.moves.deviation
             path = path - path.mean(0)
@@ -146,14 +150,29 @@ class WalkStream:
         return Walked(z, other, path, offset)
 
 
+def codes(network: Latent, walked: Walked, directions: Tensor) -> Tensor:
+    """B×K×L×C: W+ codes of a walk's frames."""
+    rows = len(network.latent_avg)
+    person: Tensor = network.generator.map(walked.z)[:, None, None].expand(-1, -1, rows, -1)
+    return person + torch.einsum("bkp,plc->bklc", walked.path, directions) + walked.offset
+
+
+def unlabelled(codes: Tensor, rows: int) -> Moves:
+    """Without directions. codes, rows: as for `fitted`."""
+    count = len(STRUCTURE)
+    nothing = codes.new_zeros(count, *codes.shape[2:])
+    return Moves(
+        nothing, codes.new_zeros(count), codes.new_ones(count), _offsets(codes, rows), codes.new_zeros(())
+    )
+
+
 def fitted(codes: Tensor, numbers: Tensor, rows: int, ridge: float = 1e-2) -> Moves:
     """Directions by ridge regression of codes' differences from their clip's mean on those of the motions'
     numbers; both of N clips of T frames: N×T×L×C and N×T×P.
 
     rows: how many of the codes' first rows move; the finer ones tell of colours and light.
     """
-    moving = torch.arange(codes.shape[2]) < rows
-    offsets = (codes - codes.mean(1, keepdim=True)) * moving[:, None]
+    offsets = _offsets(codes, rows)
     mean, deviation = numbers.mean((0, 1)), numbers.std((0, 1)).clamp(min=0.01)
     changes = ((numbers - mean) / deviation).double()
     changes = (changes - changes.mean(1, keepdim=True)).flatten(0, 1)  # NT×P
@@ -164,3 +183,8 @@ def fitted(codes: Tensor, numbers: Tensor, rows: int, ridge: float = 1e-2) -> Mo
     left = (flat - changes @ found).square().sum() / flat.square().sum()
     directions = found.float().unflatten(1, codes.shape[2:])
     return Moves(directions, mean, deviation, offsets, (1 - left).float())
+
+
+def _offsets(codes: Tensor, rows: int) -> Tensor:
+    moving = torch.arange(codes.shape[2]) < rows
+    return (codes - codes.mean(1, keepdim=True)) * moving[:, None]

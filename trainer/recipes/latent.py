@@ -20,7 +20,7 @@ from models.weights import seeded
 from trainer import chain, losses
 from trainer.config import Learning, Samples, Settings
 from trainer.data.views import Views
-from trainer.data.walks import STRUCTURE, Moves, Walked, WalkStream, load_moves
+from trainer.data.walks import STRUCTURE, Moves, Walked, WalkStream, codes, load_moves
 from trainer.data.workers import Rank
 from trainer.distributed import everybody
 from trainer.recipe import Ablation, Made, Phase, Recipe, Source, Stage, Terms, without
@@ -98,6 +98,8 @@ class LatentRecipe(Recipe):
         self.directions: Tensor
         rows, style = self.generator.latent_avg.shape
         self.register_buffer("directions", torch.zeros(len(STRUCTURE), rows, style), persistent=False)
+        self.moving: Tensor
+        self.register_buffer("moving", torch.zeros(rows, dtype=torch.bool), persistent=False)
         self.face: FaceModel | None = None
         self.random = torch.Generator()
 
@@ -109,17 +111,19 @@ class LatentRecipe(Recipe):
             chain.begin(network, asked.upstream, asked.model, self.name, BEFORE)
         if asked.moves is None:
             raise ValueError(
-                f"{self.name} needs to know how codes move, and has no file of it; `python -m trainer.prepare "
-                "moves --upstream RUN --output moves.safetensors` makes it: --moves moves.safetensors"
+                f"{self.name} needs to know how codes move, and has no file of it; `python -m "
+                "trainer.prepare moves --upstream RUN --output moves.safetensors` makes it: --moves "
+                "moves.safetensors"
             )
         self.moves = load_moves(asked.moves, *network.latent_avg.shape)
         self.directions.copy_(self.moves.directions)
+        self.moving.copy_(self.moves.offsets.abs().amax((0, 1, 3)) > 0)
         if self.weights.face_appearance or self.weights.face_structure:
             if asked.coefficients is None:
                 raise ValueError(
                     f"{self.name}'s 3DMM terms need a face model; `python -m trainer.prepare coefficients "
-                    "--output coefficients.safetensors` makes one: --coefficients coefficients.safetensors, or "
-                    "leave them out with --ablate 3dmm-appearance 3dmm-structure"
+                    "--output coefficients.safetensors` makes one: --coefficients coefficients.safetensors, "
+                    "or leave them out with --ablate 3dmm-appearance 3dmm-structure"
                 )
             self.face = load_coefficients(asked.coefficients)
 
@@ -159,7 +163,7 @@ class LatentRecipe(Recipe):
             terms["appearance"] = weights.appearance * contrast
         if weights.structure:
             other = self._split(self.augmented(walked, code))[1]
-            contrast = losses.structure_contrastive(everybody(w_s), everybody(other), margin, like)
+            contrast = losses.structure_contrastive(w_s, other, margin, like)
             terms["structure"] = weights.structure * contrast
         swapped = self._join(w_a, w_s.roll(1, 0))
         halves = self._split(swapped)
@@ -170,18 +174,15 @@ class LatentRecipe(Recipe):
 
     def codes(self, walked: Walked) -> Tensor:
         """V×F×L×C: the walks' codes."""
-        rows = self.generator.latent_avg.shape[0]
         with torch.no_grad():
-            person = self._map(walked.z)[:, None, None].expand(-1, walked.path.shape[1], rows, -1)
-            return person + self._moved(walked)
+            return codes(self.generator, walked, self.directions)
 
     def augmented(self, walked: Walked, code: Tensor) -> Tensor:
         """V×F×L×C: the same frames of others, for the most part in the rows that don't move, and noise."""
         with torch.no_grad():
-            other = self._map(walked.other.flatten(0, 1)).unflatten(0, walked.other.shape[:2]).unsqueeze(2)
+            other = self._map(walked.other.flatten(0, 1)).view(*walked.other.shape).unsqueeze(2)
             lots = torch.rand(*code.shape[:2], 1, 1, generator=self.random, device=code.device)
-            moving = self.directions.abs().amax((0, 2)) > 0
-            share = torch.where(moving[:, None], REACH * lots, 1.0)
+            share = torch.where(self.moving[:, None], REACH * lots, 1.0)
             noise = torch.randn(code.shape, generator=self.random, device=code.device)
             found = code + share * (other - self._map(walked.z)[:, None, None])
             return found + JITTER * other.std() * noise
@@ -197,7 +198,11 @@ class LatentRecipe(Recipe):
         network = self.generator
         source, driving = (network.invert(views.image[:, frame]) for frame in (0, -1))
         (w_a, _), (_, w_s) = network.split(source), network.split(driving)
-        pictures = {"inverted source": source, "inverted target": driving, "across": network.join(w_a, w_s.roll(1, 0))}
+        pictures = {
+            "inverted source": source,
+            "inverted target": driving,
+            "across": network.join(w_a, w_s.roll(1, 0)),
+        }
         return {name: self._pictures(code).clamp(0, 1) for name, code in pictures.items()}
 
     def _of_pictures(self, code: Tensor, swapped: Tensor, cycled: Tensor) -> Terms:
@@ -223,22 +228,19 @@ class LatentRecipe(Recipe):
         return terms
 
     def _map(self, z: Tensor) -> Tensor:
-        return cast(Tensor, self.generator.generator.map(z))
-
-    def _moved(self, walked: Walked) -> Tensor:
-        """V×F×L×C: how far the frames are from their people's own codes."""
-        return torch.einsum("vfp,plc->vflc", walked.path, self.directions) + walked.offset
+        return self.generator.generator.map(z)
 
     def _split(self, code: Tensor) -> tuple[Tensor, Tensor]:
         w_a, w_s = self.generator.split(code.flatten(0, 1))
-        return w_a.unflatten(0, code.shape[:2]), w_s.unflatten(0, code.shape[:2])
+        return w_a.view_as(code), w_s.view_as(code)
 
     def _join(self, w_a: Tensor, w_s: Tensor) -> Tensor:
-        return self.generator.join(w_a.flatten(0, 1), w_s.flatten(0, 1)).unflatten(0, w_a.shape[:2])
+        return self.generator.join(w_a.flatten(0, 1), w_s.flatten(0, 1)).view_as(w_a)
 
     def _pictures(self, code: Tensor) -> Tensor:
         """B×3×S×S, about [0, 1]. code: B×L×C."""
-        return (cast(Tensor, self.generator.generator(code)).float() + 1) / 2
+        drawn: Tensor = self.generator.generator(code)
+        return (drawn.float() + 1) / 2
 
 
 ABLATIONS = {

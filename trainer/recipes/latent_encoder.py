@@ -258,7 +258,12 @@ CONFIGS: dict[str, Settings] = {
         pictures=60_000,
         batch=16,
         learning=Learning(
-            generator=1e-3, discriminator=2e-4, betas=(0.9, 0.999), schedule="cosine", warm_up=1_000, ema=2_000
+            generator=1e-3,
+            discriminator=2e-4,
+            betas=(0.9, 0.999),
+            schedule="cosine",
+            warm_up=1_000,
+            ema=2_000,
         ),
         loss=Losses(pixel=10.0, code=0.1, adversarial=0.02),
         sample_every=10_000,

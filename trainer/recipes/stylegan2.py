@@ -97,9 +97,7 @@ class StyleGan2Recipe(Recipe):
         weights = self.weights
         phases = [Phase("generator", ("generator",), self.generator_loss)]
         if weights.path_length:
-            phases.append(
-                Phase("path", ("generator",), self.path_length_loss, every=PATH_EVERY, eager=True)
-            )
+            phases.append(Phase("path", ("generator",), self.path_length_loss, every=PATH_EVERY, eager=True))
         phases.append(Phase("discriminator", ("discriminator",), self.discriminator_loss))
         if weights.r1:
             phases.append(Phase("r1", ("discriminator",), self.r1_loss, every=R1_EVERY, eager=True))
@@ -112,9 +110,7 @@ class StyleGan2Recipe(Recipe):
         if self.weights.augmentation:
             sign = mean_over_ranks({"sign": self.sign})["sign"]
             target = self.weights.augmentation
-            self.probability.fill_(
-                adjusted(float(self.probability), sign, self.batch, target, self.adapts)
-            )
+            self.probability.fill_(adjusted(float(self.probability), sign, self.batch, target, self.adapts))
 
     def generator_loss(self, views: Views, made: Made) -> Terms:
         """E[softplus(−D(G(z)))]."""
@@ -238,6 +234,4 @@ CONFIGS: dict[str, Settings] = {
     ),
 }
 
-ENTRY = Entry(
-    StyleGan2Settings, CONFIGS, ABLATIONS, StyleGan2Recipe, each_alone(ABLATIONS), network="latent"
-)
+ENTRY = Entry(StyleGan2Settings, CONFIGS, ABLATIONS, StyleGan2Recipe, each_alone(ABLATIONS), network="latent")
