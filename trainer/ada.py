@@ -8,6 +8,7 @@ B pictures, S pixels a side. Places in a picture are from −1 to 1, x to the ri
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -34,17 +35,15 @@ def augmented(pictures: Tensor, probability: float | Tensor, random: torch.Gener
     taken with p.
 
     pictures: B×3×S×S in [−1, 1]; the results may lie outside of it. probability: p in [0, 1], a number or a
-    tensor of one. random: on any device; how many numbers it gives depends on B only. The result has the
-    pictures' type and is computed in float32 or wider, under autocast too. A picture of which no step is
-    taken comes back as it is, to the last bit.
+    tensor of one. random: on any device, the CPU's being the fastest, since which pictures are changed is
+    asked; how many numbers it gives depends on B only. The result has the pictures' type and is computed in
+    float32 or wider, under autocast too. A picture of which no step is taken comes back as it is, to the last
+    bit. Can be differentiated twice, as R1 in front of it does.
 
     All of the geometry is one bicubic sampling, with reflection outside. That kernel is 1 at its own pixel
     and 0 at the others, so that blitting is exact but for rounding; the paper's filters, 2× up and down, come
     near that. Where a picture shrinks, 2×2 samples are averaged, as far apart as to cover what becomes one
     pixel.
-
-    The gradient with regard to the pictures can't be differentiated again (torch has no second derivative of
-    grid_sample): R1 is to be that of `augmented(…).detach()`, of what the discriminator sees.
     """
     assert pictures.ndim == 4, tuple(pictures.shape)
     assert pictures.shape[1] == 3, tuple(pictures.shape)
@@ -53,9 +52,8 @@ def augmented(pictures: Tensor, probability: float | Tensor, random: torch.Gener
     back, colours = _geometry(steps, pictures.shape[-1]), _colours(steps)
     with without_autocast(pictures.device.type):
         wide = pictures.to(torch.promote_types(pictures.dtype, torch.float32))
-        back, colours = back.to(wide.device), colours.to(wide.device)
-        moved = torch.where(_changing(back), _sampled(wide, back), wide)
-        return torch.where(_changing(colours), _recoloured(moved, colours), moved).to(pictures.dtype)
+        moved = _where(_changing(back), _sampled, wide, back)
+        return _where(_changing(colours), _recoloured, moved, colours).to(pictures.dtype)
 
 
 def adjusted(
@@ -197,9 +195,21 @@ def _rows(values: list[list[Tensor | float]]) -> Tensor:
 
 
 def _changing(matrices: Tensor) -> Tensor:
-    """B×1×1×1: is it another than the identity?"""
+    """B: is it another than the identity?"""
     same = matrices == torch.eye(matrices.shape[-1], dtype=matrices.dtype, device=matrices.device)
-    return ~same.flatten(1).all(1).view(-1, 1, 1, 1)
+    return ~same.flatten(1).all(1)
+
+
+def _where(
+    chosen: Tensor, change: Callable[[Tensor, Tensor], Tensor], pictures: Tensor, matrices: Tensor
+) -> Tensor:
+    """The pictures, those that are chosen changed by their matrices. What is left takes no time."""
+    rows = chosen.nonzero()[:, 0]
+    if not len(rows):
+        return pictures
+    theirs = matrices[rows].to(pictures.device, pictures.dtype)
+    rows = rows.to(pictures.device)
+    return pictures.index_copy(0, rows, change(pictures[rows], theirs))
 
 
 def _sampled(pictures: Tensor, back: Tensor) -> Tensor:
@@ -211,8 +221,8 @@ def _sampled(pictures: Tensor, back: Tensor) -> Tensor:
     apart = (1 - 1 / spans.clamp(min=1)) / side
     middles = (2 * torch.arange(side, device=back.device, dtype=back.dtype) + 1) / side - 1
     pairs = torch.stack((middles - apart[..., None], middles + apart[..., None]), -1)  # B×2×S×2
-    x, y = pairs.flatten(2).to(pictures.dtype).unbind(1)  # B×2S each
-    steps = back[:, :2, :, None, None].to(pictures.dtype)
+    x, y = pairs.flatten(2).unbind(1)  # B×2S each
+    steps = back[:, :2, :, None, None]
     places = steps[:, :, 0] * x[:, None, None, :] + steps[:, :, 1] * y[:, None, :, None] + steps[:, :, 2]
     found = F.grid_sample(
         pictures,
@@ -226,6 +236,5 @@ def _sampled(pictures: Tensor, back: Tensor) -> Tensor:
 
 def _recoloured(pictures: Tensor, colours: Tensor) -> Tensor:
     """B×3×S×S, by colours B×4×4."""
-    colours = colours.to(pictures.dtype)
-    mixed = (colours[:, :3, :3, None, None] * pictures[:, None]).sum(2)
-    return mixed + colours[:, :3, 3, None, None]
+    mixed = colours[:, :3, :3] @ pictures.flatten(2) + colours[:, :3, 3:]
+    return mixed.view_as(pictures)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor
-from torch.autograd import gradcheck
+from torch.autograd import gradcheck, gradgradcheck
 
 from trainer import ada
 
@@ -92,6 +92,12 @@ def test_gradients_are_what_differences_say() -> None:
     assert gradcheck(lambda pictures: ada.augmented(pictures, 1.0, dice(0)), pictures)
     (slope,) = torch.autograd.grad(ada.augmented(pictures, 1.0, dice(0)).sum(), pictures)
     assert slope.flatten(1).abs().amax(1).min() > 0
+
+
+def test_gradients_can_be_differentiated_again() -> None:
+    """As R1 does, whose gradient is with regard to the pictures in front of the augmentation."""
+    pictures = noise(1, 2, 3, 4, 4).requires_grad_()
+    assert gradgradcheck(lambda pictures: ada.augmented(pictures, 0.5, dice(0)) ** 3, pictures)
 
 
 def test_gradients_are_finite_for_every_step_left_or_taken() -> None:
