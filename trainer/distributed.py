@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +15,8 @@ from torch.distributed.rendezvous import rendezvous
 from trainer.data.workers import Rank
 
 PATIENCE = timedelta(minutes=10)  # for the others; after that one of them has died
+
+_alone: ContextVar[bool] = ContextVar("alone", default=False)
 
 
 @contextmanager
@@ -65,6 +68,16 @@ def mean_over_ranks(values: Mapping[str, Tensor]) -> dict[str, float]:
     return dict(zip(values, row.tolist(), strict=True))
 
 
+@contextmanager
+def alone() -> Iterator[None]:
+    """Within, `everybody` is this rank: for what the others don't do."""
+    token = _alone.set(True)
+    try:
+        yield
+    finally:
+        _alone.reset(token)
+
+
 def everybody(codes: Tensor) -> Tensor:
     """The rows of every rank, by rank, (ranks·V)×…, for a loss that compares each with all: with gradients.
 
@@ -73,7 +86,7 @@ def everybody(codes: Tensor) -> Tensor:
     each of them, as `losses.appearance_contrastive(everybody(w_a))`: the mean over ranks that
     DistributedDataParallel takes of the gradients is then the gradient of one rank with the joined batch.
     """
-    if not dist.is_initialized():
+    if not dist.is_initialized() or _alone.get():
         return codes
     joined: Tensor = _Everybody.apply(codes)  # type: ignore[no-untyped-call]
     return joined

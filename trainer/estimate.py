@@ -17,8 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from models.contract import LANDMARKS
 from trainer.config import Precision, Settings
-from trainer.data.views import Views
-from trainer.recipe import Made, Phase, Recipe, Stage, phases_of
+from trainer.recipe import Made, Phase, Recipe, Seen, Stage, phases_of
 from trainer.stopwatch import Stopwatch
 from trainer.turns import Turn, optimisers_of
 
@@ -90,18 +89,17 @@ def activations(recipe: Recipe, precision: Precision, share: int, device: torch.
     hollow = copy.deepcopy(recipe)
     with FakeTensorMode() as shapes_only:
         _hollow_out(hollow, shapes_only, device)
-        views = random_views(hollow, share, device)
-        own = {_place(tensor) for tensor in (*hollow.parameters(), *hollow.buffers(), *views[:4])}
+        seen = hollow.example(share, device)
+        here = [one for one in seen if one is not None]
+        own = {_place(tensor) for tensor in (*hollow.parameters(), *hollow.buffers(), *here)}
         for stage in hollow.stages():
             made: Made = {}
             for phase in stage.phases:
-                found[phase.name] = kept_by(phase, hollow, views, made, precision, own)
+                found[phase.name] = kept_by(phase, hollow, seen, made, precision, own)
     return found
 
 
-def kept_by(
-    phase: Phase, recipe: Recipe, views: Views, made: Made, precision: Precision, own: set[int]
-) -> int:
+def kept_by(phase: Phase, recipe: Recipe, seen: Seen, made: Made, precision: Precision, own: set[int]) -> int:
     """Bytes of the storages that the phase's loss keeps for its backward pass. own: those that are there
     anyway, as `_place` has them."""
     for name, network in recipe.networks.items():
@@ -115,9 +113,9 @@ def kept_by(
 
     with (
         torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor),
-        torch.autocast(views.image.device.type, torch.bfloat16, enabled=precision == "bf16"),
+        torch.autocast(seen.device.type, torch.bfloat16, enabled=precision == "bf16"),
     ):
-        terms = phase.loss(views, made)
+        terms = phase.loss(seen, made)
     del terms  # until here it held the storages, whose places others would have taken
     return sum(kept.values())
 
@@ -131,14 +129,14 @@ def pace_of(
     patience: float = PATIENCE,
     clock: Clock = now,
 ) -> Pace:
-    """Of a stage's steps, with random pictures: one of one sample to warm up, then two real ones, or two
-    more of one sample where real ones would take longer than `patience` seconds."""
+    """Of a stage's steps, with random pictures: one of as few samples as will do, to warm up, then two real
+    ones, or two more of few where real ones would take longer than `patience` seconds."""
     optimisers = optimisers_of(recipe, settings.learning, device.type == "cuda")
     turns = [Turn(phase, recipe, optimisers, settings.learning, settings.precision) for phase in stage.phases]
-    one = random_views(recipe, 1, device)
+    one = recipe.example(recipe.least, device)
     recipe.train()
 
-    def step(parts: Sequence[Views]) -> float:
+    def step(parts: Sequence[Seen]) -> float:
         made: list[Made] = [{} for _ in parts]
         begin = clock(device)
         for turn in turns:
@@ -148,23 +146,12 @@ def pace_of(
     small = step([one])
     if small < patience / 4:  # the first one is slower, and where a step is long, not by much
         small = step([one])
-    times = share * settings.accumulate
+    times = share * settings.accumulate / recipe.least
     if REAL_STEPS * times * small > patience:
         return Pace(times * small, scaled=True)
-    parts = [random_views(recipe, share, device) for _ in range(settings.accumulate)]
+    parts = [recipe.example(share, device) for _ in range(settings.accumulate)]
     step(parts)  # other shapes, other kernels: these are warmed up, too
     return Pace(sum(step(parts) for _ in range(REAL_STEPS)) / REAL_STEPS, scaled=False)
-
-
-def random_views(recipe: Recipe, share: int, device: torch.device) -> Views:
-    """Of as many clips, with as many frames as the recipe takes: noise."""
-    size, shape = recipe.generator.spec.source.size, (share, recipe.frames)
-    return Views(
-        image=torch.rand(*shape, 3, size, size, device=device),
-        points=torch.rand(*shape, LANDMARKS, 3, device=device),
-        valid=torch.ones(shape, dtype=torch.bool, device=device),
-        to_frame=torch.eye(2, 3, device=device).expand(*shape, 2, 3).contiguous(),
-    )
 
 
 def _hollow_out(recipe: Recipe, shapes_only: FakeTensorMode, device: torch.device) -> None:
@@ -172,7 +159,7 @@ def _hollow_out(recipe: Recipe, shapes_only: FakeTensorMode, device: torch.devic
     for module in recipe.modules():
         for name, parameter in module.named_parameters(recurse=False):
             hollow = shapes_only.from_tensor(parameter).detach().to(device)
-            setattr(module, name, nn.Parameter(hollow))
+            setattr(module, name, nn.Parameter(hollow, parameter.requires_grad))
         for name, buffer in module.named_buffers(recurse=False):
             setattr(module, name, shapes_only.from_tensor(buffer).to(device))
 

@@ -153,7 +153,7 @@ class Loop:
 
         for optimiser in self.optimisers.values():
             optimiser.zero_grad()
-        fits = memory.largest_that_fits(self.share, rehearse)
+        fits = memory.largest_that_fits(self.share, rehearse, self.recipe.least)
         return memory.advice(self.settings.batch, self.here.world, fits)
 
     def _step(self, parts: Sequence[Seen]) -> None:

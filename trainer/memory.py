@@ -12,11 +12,14 @@ def ran_out(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or ON_CPU in str(error)
 
 
-def largest_that_fits(size: int, attempt: Callable[[int], object]) -> int | None:
+def largest_that_fits(size: int, attempt: Callable[[int], object], least: int = 1) -> int | None:
     """Of `size`'s divisors, each at most half of the one before, the first that `attempt` doesn't run out of
-    memory with; None where not even 1 will do. Raises whatever else `attempt` raises."""
+    memory with; None where not even the smallest will do that isn't below `least`. Raises whatever else
+    `attempt` raises."""
     while size > 1:
         size = next(part for part in range(size // 2, 0, -1) if size % part == 0)
+        if size < least:
+            return None
         try:
             attempt(size)
         except RuntimeError as error:

@@ -8,9 +8,10 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple, Protocol
 
+import torch
 from torch import Tensor, nn
 
-from models.contract import Reenactor
+from models.contract import LANDMARKS, Reenactor
 from models.vgg import Vgg19
 from trainer.data.samples import Sample
 from trainer.data.views import Views
@@ -92,6 +93,8 @@ class Recipe(nn.Module, abc.ABC):
     name: ClassVar[str]
     frames: int
     """K of a sample."""
+    least: ClassVar[int] = 1
+    """Samples that a part of a step needs."""
     looked_at: ClassVar[int] = 16
     """People that a run is looked at with."""
     measure: ClassVar[str] = "l1"
@@ -119,6 +122,16 @@ class Recipe(nn.Module, abc.ABC):
     def source(self, count: int, here: Rank) -> Source | None:
         """Of batches of `count` for this rank, where it learns from what it makes itself; None: from data."""
         return None
+
+    def example(self, count: int, device: torch.device) -> Seen:
+        """As many samples as that, of noise: for what a step takes."""
+        size, shape = self.generator.spec.source.size, (count, self.frames)
+        return Views(
+            image=torch.rand(*shape, 3, size, size, device=device),
+            points=torch.rand(*shape, LANDMARKS, 3, device=device),
+            valid=torch.ones(shape, dtype=torch.bool, device=device),
+            to_frame=torch.eye(2, 3, device=device).expand(*shape, 2, 3).contiguous(),
+        )
 
     def columns(self, views: Views) -> Mapping[str, Tensor]:
         """Of the page of samples: B×3×S×S each, by name. What is drawn is compared with a target."""

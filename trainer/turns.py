@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from trainer.config import Learning, Precision
+from trainer.distributed import alone
 from trainer.recipe import Made, Phase, Recipe, Seen, Terms, phases_of
 from trainer.stopwatch import Stopwatch
 
@@ -75,7 +76,8 @@ class Turn:
             if parameter not in optimiser.state
             for _ in range(2)
         ]
-        terms = self._forward(self.bare, views, made)
+        with alone():
+            terms = self._forward(self.bare, views, made)
         torch.autograd.grad(torch.stack(list(terms.values())).sum(), self.parameters, allow_unused=True)
         del moments
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -15,8 +15,9 @@ from torch import nn
 
 from trainer import dry_run, estimate, recipes, train
 from trainer.config import Settings
+from trainer.data.views import Views
 from trainer.dry_run import told
-from trainer.estimate import activations, kept_by, memory_of, pace_of, random_views
+from trainer.estimate import activations, kept_by, memory_of, pace_of
 from trainer.recipe import Recipe
 from trainer.turns import optimisers_of
 
@@ -32,8 +33,9 @@ def tiny(name: str, **changes: Any) -> tuple[Settings, Recipe]:
 def really_kept(recipe: Recipe, share: int) -> dict[str, int]:
     """What phases keep where they are computed."""
     found: dict[str, int] = {}
-    views = random_views(recipe, share, CPU)
-    tensors = (*recipe.parameters(), *recipe.buffers(), *views[:4])
+    views = recipe.example(share, CPU)
+    seen = [one for one in views if one is not None]
+    tensors = (*recipe.parameters(), *recipe.buffers(), *seen)
     own = {tensor.untyped_storage()._cdata for tensor in tensors}
     for stage in recipe.stages():
         made: dict[str, torch.Tensor] = {}
@@ -47,8 +49,8 @@ def test_weights_and_moments_are_counted_to_the_byte(name: str) -> None:
     settings, recipe = tiny(name)
     memory = memory_of(recipe, settings, 2, CPU)
     learning = sum(4 * one.numel() for network in recipe.networks.values() for one in network.parameters())
-    rest = sum(one.numel() * one.element_size() for one in recipe.buffers())
-    assert memory.weights == learning + rest
+    everything = (*recipe.parameters(), *recipe.buffers())
+    assert memory.weights == sum(one.numel() * one.element_size() for one in everything)
     optimisers = optimisers_of(recipe, settings.learning, on_cuda=False)
     for network in recipe.networks.values():
         for parameter in network.parameters():
@@ -90,7 +92,7 @@ def test_a_layer_keeps_what_can_be_counted_by_hand() -> None:
     network = Squares()
     stage = recipe.stages()[0]
     phase = replace(stage.phases[0], loss=lambda views, made: {"all": network(views.image)})
-    views = random_views(recipe, 3, CPU)
+    views = cast(Views, recipe.example(3, CPU))
     own = {tensor.untyped_storage()._cdata for tensor in (*network.parameters(), *views[:4])}
     assert kept_by(phase, recipe, views, {}, "float32", own) == 4 * views.image.numel()
 
@@ -204,7 +206,7 @@ def _highest(name: str, shares: tuple[int, ...]) -> list[int]:
         network.requires_grad_(other in phase.trains)
     found = []
     for share in shares:
-        terms = phase.loss(random_views(recipe, share, CPU), {})
+        terms = phase.loss(recipe.example(share, CPU), {})
         found.append(_peak())
         del terms
     return found

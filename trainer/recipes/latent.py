@@ -57,7 +57,8 @@ class Losses:
 
 @dataclass(frozen=True)
 class LatentSettings(Settings):
-    """Training of f_E and f_D of latent. A batch is of videos: eight frames of each."""
+    """Training of f_E and f_D of latent. A batch is of videos, eight frames of each; worked off in parts
+    (--accumulate), people are told apart within a part."""
 
     model: str = "latent:256"
     upstream: Path | None = None
@@ -87,6 +88,7 @@ class LatentRecipe(Recipe):
     generator: Latent
     name = "latent"
     frames = 8
+    least = 2  # one is nobody to be told from
 
     def __init__(self, settings: LatentSettings, vgg: Vgg19 | None = None) -> None:
         super().__init__()
@@ -138,6 +140,15 @@ class LatentRecipe(Recipe):
     def source(self, count: int, here: Rank) -> Source:
         assert self.moves is not None, "begin() comes first"
         return WalkStream(self.moves, count, self.frames, self.settings.seed, here.rank, here.world)
+
+    def example(self, count: int, device: torch.device) -> Walked:
+        rows, style = self.generator.latent_avg.shape
+        return Walked(
+            z=torch.randn(count, style, device=device),
+            other=torch.randn(count, self.frames, style, device=device),
+            path=torch.randn(count, self.frames, len(STRUCTURE), device=device),
+            offset=torch.randn(count, self.frames, rows, style, device=device),
+        )
 
     @property
     def networks(self) -> Mapping[str, nn.Module]:

@@ -75,6 +75,7 @@ class StyleGan2Recipe(Recipe):
         layout = self.generator.layout
         self.discriminator = Discriminator(layout.side, layout.most, layout.base)
         self.random = torch.Generator()
+        self.strength = 0.0  # the probability, known without asking the device
         self.path_mean: Tensor
         self.probability: Tensor
         self.sign: Tensor
@@ -178,9 +179,7 @@ class StyleGan2Recipe(Recipe):
         return cast(Tensor, self.discriminator(self._augmented(pictures)))
 
     def _augmented(self, pictures: Tensor) -> Tensor:
-        if not self.weights.augmentation:
-            return pictures
-        return augmented(pictures, float(self.probability), self.random)
+        return pictures if self.strength == 0 else augmented(pictures, self.strength, self.random)
 
 
 def _signed(views: Views) -> Tensor:
