@@ -52,7 +52,7 @@ def split_257(vector: Tensor) -> Parts:
     """vector: B×257. Raises ValueError for another length."""
     if vector.shape[-1] != sum(PARTS):
         raise ValueError(f"{vector.shape[-1]} coefficients; expected {sum(PARTS)}")
-    return Parts(*vector.split(PARTS, -1))
+    return Parts(*torch.split(vector, list(PARTS), -1))
 
 
 class Deep3DFaceRecon(nn.Module):

@@ -22,7 +22,7 @@ from models.face_geometry import LANDMARKS_68
 from models.latent import CROP
 from trainer.config import SYNTHETIC
 from trainer.data.clips import Split
-from trainer.data.dataset import HELD_OUT, ClipDataset
+from trainer.data.dataset import ClipDataset
 from trainer.data.progress import shown
 from trainer.data.realism.crops import Squares, cut, into
 from trainer.data.rendering import Rendering, render_clips
@@ -126,15 +126,16 @@ def prepare(settings: CoefficientSettings, told: Told) -> Learnt:
 def faces_of(folder: Path, split: Split, people: int) -> Faces:
     """FRAMES of each clip, evenly, of that split of so many people. Raises ValueError for a folder that is no
     data set, has nobody of that split, or doesn't know what its people do."""
-    share = HELD_OUT if split == "test" else 1 - HELD_OUT
+    known = dict.fromkeys(entry.identity for entry in ClipDataset(folder).clips)
+    wanted = set(list(known)[:people])
     clips = ClipDataset(folder, split)
-    known = list(dict.fromkeys(entry.identity for entry in clips.clips))[: max(round(share * people), 1)]
-    wanted = set(known)
     parts = [
         _faces(clips[number].read(_evenly(entry.frames), labels=False, parameters=[*APPEARANCE, *STRUCTURE]))
         for number, entry in enumerate(clips.clips)
         if entry.identity in wanted
     ]
+    if not parts:
+        raise ValueError(f"{folder} has nobody to {split} among its first {people} people: ask for more")
     return Faces(*(torch.cat(those) for those in zip(*parts, strict=True)))
 
 
