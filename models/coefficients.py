@@ -2,7 +2,7 @@
 
     model = load_coefficients("coefficients.safetensors")
     found = model.coefficients(picture)  # B×3×S×S in [0, 1]
-    dict(zip(model.structure_names, found.structure[0].tolist()))["jawOpen"]
+    dict(zip(model.structure_names, found.structure[0].tolist(), strict=True))["jawOpen"]
 
 Duarte et al. (section 3.4) compare pictures by a 3D morphable model's numbers. Here any network will do that
 gives such numbers and lets gradients through: by default a small one that learnt from rendered people, whose
@@ -120,7 +120,7 @@ class CoefficientRegressor(nn.Module):
     def coefficients(self, image: Tensor) -> Coefficients:
         """As `FaceModel` has it."""
         found: Tensor = self(image)[0]
-        return Coefficients(*found.split((len(self.appearance_names), len(self.structure_names)), 1))
+        return Coefficients(*torch.split(found, [len(self.appearance_names), len(self.structure_names)], 1))
 
     def only(self, names: frozenset[str]) -> "CoefficientRegressor":
         """A copy that gives those of its numbers. Raises ValueError where a half would have none."""

@@ -8,6 +8,7 @@
     python -m trainer.prepare shards data/rendered --output data/archives --size-mb 256
     python -m trainer.prepare sheet --output sheet.jpg
     python -m trainer.prepare check --media ../shared/media --output check
+    python -m trainer.prepare coefficients --data data/rendered --output coefficients.safetensors
 
 What writes clips goes on where it was interrupted when it is run again; `trainer/data/clips.py` says what
 then lies there.
@@ -108,6 +109,17 @@ def check(arguments: Sequence[str], program: str) -> None:
         print(table([found]), flush=True)
 
 
+def coefficients(arguments: Sequence[str], program: str) -> None:
+    """Teach a network to tell from a picture how a face looks and what it does."""
+    from trainer import coefficients as lessons
+
+    asked = parse(lessons.CoefficientSettings, arguments, program, coefficients.__doc__)
+    found = lessons.prepare(asked, _counted)
+    for line in lessons.report(found):
+        print(line)
+    print(asked.output)
+
+
 # What a command needs is imported when it is called.
 COMMANDS: dict[str, Command] = {
     "synthetic": synthetic,
@@ -116,6 +128,7 @@ COMMANDS: dict[str, Command] = {
     "shards": shards,
     "sheet": sheet,
     "check": check,
+    "coefficients": coefficients,
 }
 
 
@@ -124,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if name in ("-h", "--help"):
         print(f"usage: {NAME} COMMAND [OPTIONS]; COMMAND --help lists its options\n")
-        print("\n".join(f"  {one:<10} {run.__doc__}" for one, run in COMMANDS.items()))
+        print("\n".join(f"  {one:<12} {run.__doc__}" for one, run in COMMANDS.items()))
         return 0
     if name not in COMMANDS:
         fail(f"command {name!r} is unknown; known: {', '.join(COMMANDS)}", NAME)
