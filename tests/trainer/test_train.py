@@ -17,7 +17,7 @@ import pytest
 from tests.trainer import small_runs as runs
 from tests.trainer.data.pretender import folder
 from tests.trainer.small_runs import curve, words
-from trainer import checkpoint, journal, recipes, train
+from trainer import checkpoint, journal, recipes
 from trainer.data.clips import place_of
 from trainer.data.dataset import ClipDataset
 from trainer.journal import LOG, read_log
