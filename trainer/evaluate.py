@@ -20,7 +20,9 @@ from typing import Any
 import torch
 
 from models import weights
+from models.coefficients import FaceModel, load_coefficients
 from models.command_line import parse, reported, tell
+from models.latent import Latent
 from trainer.data.files import write_text
 from trainer.evaluation import framing, pages, record, report
 from trainer.evaluation.brought import Brought, brought
@@ -32,6 +34,7 @@ from trainer.evaluation.readings import evaluate
 from trainer.evaluation.retrieval import NETWORK, retrieval
 from trainer.evaluation.settings import SYNTHETIC, Settings
 from trainer.evaluation.steadiness import possible, steadiness
+from trainer.evaluation.transfer import company, transfer
 from trainer.evaluation.weights import network_of
 from trainer.metrics.availability import WIDTHS
 
@@ -45,7 +48,13 @@ FRAMING = {
 }
 
 
-def measure(settings: Settings, network: Network, finder: Finder | None, theirs: Brought) -> dict[str, Any]:
+def measure(
+    settings: Settings,
+    network: Network,
+    finder: Finder | None,
+    theirs: Brought,
+    judge: FaceModel | None = None,
+) -> dict[str, Any]:
     """All of it, written to the folder. Returns what metrics.json holds."""
     device = next(iter([*network.parameters(), *network.buffers()])).device
     spec, clips = network.spec, []
@@ -66,7 +75,7 @@ def measure(settings: Settings, network: Network, finder: Finder | None, theirs:
     }
     size = settings.size or min(round(LARGER * spec.source.size), LARGEST)
     for pairs in _pairs(settings, size, device):
-        found = evaluate(network, pairs, finder, theirs.judges())
+        found = evaluate(network, pairs, finder, theirs.judges(), theirs.of_sources())
         page = f"pictures/{found.experiment}.png"
         pages.save_picture(settings.output / page, pages.page(found))
         if settings.pictures:
@@ -79,6 +88,8 @@ def measure(settings: Settings, network: Network, finder: Finder | None, theirs:
         tell(f"{found.experiment}: {len(found.pictures.network)} pictures", NAME)
     if settings.data == SYNTHETIC:
         document |= _of_codes(settings, network, size, device)
+        if isinstance(network, Latent) and settings.transfers:
+            document["transfer"] = _of_transfer(settings, network, judge, size, device)
     record.save(settings.output / "metrics.json", document)
     record.save(settings.output / "clips.json", {"clips": clips})
     write_text(settings.output / "report.md", report.markdown(document))
@@ -125,6 +136,19 @@ def _of_codes(settings: Settings, network: Network, size: int, device: torch.dev
     return found
 
 
+def _of_transfer(
+    settings: Settings, network: Latent, judge: FaceModel | None, size: int, device: torch.device
+) -> dict[str, Any]:
+    people = company(
+        network.spec, settings.seed, settings.transfers, size, device, settings.style, settings.held_out
+    )
+    found = transfer(network, people, judge, settings.seed)
+    page = "pictures/transfer.png"
+    pages.save_picture(settings.output / page, pages.sheet(found))
+    tell(f"transfer: {settings.transfers} people", NAME)
+    return {**record.of_transfer(found), "pictures": [page]}
+
+
 @contextlib.contextmanager
 def finder_of(asked: str, device: torch.device) -> Iterator[Finder | None]:
     """Raises ValueError for what isn't there."""
@@ -156,9 +180,16 @@ def run(settings: Settings) -> dict[str, Any]:
     network = network_of(settings.weights).to(device).eval().requires_grad_(False)
     features = {name: getattr(settings, name) for name in WIDTHS}
     theirs = brought(settings.lpips, settings.csim_synthetic, features)
+    judge = None
+    if settings.coefficients is not None:
+        if not isinstance(network, Latent) or settings.data != SYNTHETIC or not settings.transfers:
+            raise ValueError(
+                "coefficients: they judge transfers of latent on rendered people; leave them out"
+            )
+        judge = load_coefficients(settings.coefficients).to(device)
     with finder_of(settings.landmarks, device) as finder:
         settings.output.mkdir(parents=True, exist_ok=True)
-        return measure(settings, network, finder, theirs)
+        return measure(settings, network, finder, theirs, judge)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -6,13 +6,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from models.identity_embedder import SIDE, IdentityEmbedder
 from trainer.data.realism.crops import cut
 from trainer.evaluation.landmarks import squares_about
-from trainer.evaluation.readings import Judge
+from trainer.evaluation.readings import Judge, SourceJudge
 from trainer.metrics.availability import (
     WIDTHS,
     Features,
@@ -22,7 +21,7 @@ from trainer.metrics.availability import (
     load_lpips_alex,
 )
 from trainer.metrics.distributions import frechet
-from trainer.metrics.identity import aced_l1, csim, csim_synthetic
+from trainer.metrics.identity import aced_l1, aced_l1_synthetic, csim, csim_synthetic
 from trainer.metrics.lpips import LpipsAlex
 from trainer.metrics.summary import summary
 
@@ -46,6 +45,16 @@ class Brought(NamedTuple):
                 embedder, pictures, truth, points
             )
         return found
+
+    def of_sources(self) -> dict[str, SourceJudge]:
+        """What compares single pictures with their sources, by the figure's name."""
+        if not isinstance(embedder := self.csim_synthetic, IdentityEmbedder):
+            return {}
+        return {
+            "aced_l1_synthetic": lambda pictures, points, sources, own: _apart(
+                embedder, pictures, points, sources, own
+            )
+        }
 
     def told(self) -> dict[str, Any]:
         """Of each figure that isn't one of pictures here: its value and n, or what is missing."""
@@ -80,8 +89,17 @@ def brought(
 
 
 def _similar(embedder: IdentityEmbedder, pictures: Tensor, truth: Tensor, points: Tensor) -> Tensor:
-    """Cut about where the truth's face is, as the embedder learnt them."""
-    squares = squares_about(points)
-    shown = [cut(one.float().cpu(), squares, SIDE) for one in (pictures, truth)]
-    with torch.no_grad():
-        return csim_synthetic(embedder, *shown)
+    """Both seen where the truth's face is."""
+    return csim_synthetic(embedder, _seen(pictures, points), _seen(truth, points))
+
+
+def _apart(
+    embedder: IdentityEmbedder, pictures: Tensor, points: Tensor, sources: Tensor, own: Tensor
+) -> Tensor:
+    """Each seen where its face should be."""
+    return aced_l1_synthetic(embedder, _seen(pictures, points), _seen(sources, own))
+
+
+def _seen(pictures: Tensor, points: Tensor) -> Tensor:
+    """Cut about a face with these landmarks, as the embedder learnt them."""
+    return cut(pictures.float().cpu(), squares_about(points), SIDE)

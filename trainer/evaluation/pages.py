@@ -8,6 +8,7 @@ from torch import Tensor
 
 from trainer.drawings import error_map, panel, to_levels
 from trainer.evaluation.readings import Readings
+from trainer.evaluation.transfer import Transfer
 
 ABOVE = ("source", "driving", "drawn", "truth", "error", "copy's error")
 SHOWN = 12  # rows of a page
@@ -29,6 +30,13 @@ def page(found: Readings, rows: int = SHOWN) -> Tensor:
         begin += len(clip.truth)
     side = lines[0][0].shape[-1]
     return panel(lines, ABOVE, enlarged=max(1, LEAST // side))
+
+
+def sheet(found: Transfer) -> Tensor:
+    """3×H×W: some pairs, evenly chosen, and what became of them."""
+    side = found.shown["source"].shape[-1]
+    rows = [list(row) for row in zip(*found.shown.values(), strict=True)]
+    return panel(rows, tuple(found.shown), enlarged=max(1, LEAST // side))
 
 
 def save_picture(path: Path, picture: Tensor) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from models.contract import Observation
 from models.face_geometry import LANDMARKS_68
 from trainer.evaluation.framing import Framed, Network, framed
 from trainer.evaluation.landmarks import Finder
@@ -25,6 +26,8 @@ from trainer.metrics.summary import Summary, summary
 Better = Literal["lower", "higher"]
 RADIUS = pictures.RADIUS
 Judge = Callable[[Tensor, Tensor, Tensor], Tensor]  # pictures, truth, the truth's landmarks → B
+# Of pictures and their sources: pictures, the truth's landmarks, sources, their landmarks → B
+SourceJudge = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 class Measure(NamedTuple):
@@ -48,6 +51,9 @@ MEASURES = {
     "lpips_alex": Measure("", "lower", "LPIPS over AlexNet"),
     "csim_synthetic": Measure(
         "", "higher", "cosine to the truth's vector, of an embedder of rendered people"
+    ),
+    "aced_l1_synthetic": Measure(
+        "", "lower", "L1 distance to the source's vector, of an embedder of rendered people"
     ),
     "faceless": Measure("", "lower", "share of pictures in which no face is found; worst case in the AKDs"),
 }
@@ -98,12 +104,14 @@ def evaluate(
     pairs: Pairs,
     finder: Finder | None = None,
     judges: Mapping[str, Judge] = MappingProxyType({}),
+    of_sources: Mapping[str, SourceJudge] = MappingProxyType({}),
 ) -> Readings:
     """The network, in evaluation mode, on the device that the pairs are on.
 
     finder: of landmarks, which takes most of the time; without one there is no AKD. judges: more figures of
-    single pictures, by their names in `MEASURES`. Raises ValueError where
-    the network needs landmarks and a picture has none, and for pictures smaller than SSIM's window.
+    single pictures, by their names in `MEASURES`; of_sources: those that compare with the source. Raises
+    ValueError where the network needs landmarks and a picture has none, and for pictures smaller than SSIM's
+    window.
     """
     training = network.training
     network.eval()
@@ -113,7 +121,8 @@ def evaluate(
         mean = mean_face(network, pairs.learnt)
     finally:
         network.train(training)
-    return judged(pairs, clips, Drawn(drawn, copies(clips), mean.expand_as(drawn)), finder, judges)
+    everything = Drawn(drawn, copies(clips), mean.expand_as(drawn))
+    return judged(pairs, clips, everything, finder, judges, of_sources)
 
 
 def judged(
@@ -122,6 +131,7 @@ def judged(
     drawn: Drawn,
     finder: Finder | None = None,
     judges: Mapping[str, Judge] = MappingProxyType({}),
+    of_sources: Mapping[str, SourceJudge] = MappingProxyType({}),
 ) -> Readings:
     """Pictures that are there already. clips: of the pairs, in the crops that the pictures are drawn in."""
     truth = torch.cat([clip.truth for clip in clips])
@@ -143,6 +153,15 @@ def judged(
         if len(there):
             values[name] = [
                 Rows(judge(shown.cpu()[there], truth.cpu()[there], points[there]).tolist(), there.tolist())
+                for shown in drawn
+            ]
+    for name, compare in of_sources.items():
+        there = torch.cat([clip.valid & clip.source.valid for clip in clips]).cpu().nonzero().squeeze(1)
+        if len(there):
+            own = torch.cat([_points(clip.source).expand_as(clip.points) for clip in clips]).cpu()[there]
+            sources = drawn.copy.cpu()[there]
+            values[name] = [
+                Rows(compare(shown.cpu()[there], points[there], sources, own).tolist(), there.tolist())
                 for shown in drawn
             ]
     faces = len(values["l1_face"][0].rows) if "l1_face" in values else 0
@@ -241,6 +260,11 @@ def _of_landmarks(
         ]
     values["faceless"] = [Rows((~one.valid).double().tolist(), rows) for one in found]
     return values, notes
+
+
+def _points(seen: Observation) -> Tensor:
+    assert seen.points is not None, "framed pictures have landmarks"
+    return seen.points
 
 
 def _masks(clips: Sequence[Framed]) -> Tensor | None:

@@ -11,6 +11,7 @@ from trainer.evaluation.papers import reported
 from trainer.evaluation.probing import MOTIONS, Probed
 from trainer.evaluation.readings import Reading, Readings
 from trainer.evaluation.retrieval import Retrieved
+from trainer.evaluation.transfer import BASELINES, Followed, Transfer
 from trainer.metrics.summary import Summary
 
 FORMAT = 1
@@ -54,6 +55,32 @@ def of_retrieval(found: Retrieved) -> Document:
         "embedded_face_between": spread.between,
         "embedded_face_within_over_between": spread.ratio,
     }
+
+
+def of_transfer(found: Transfer) -> Document:
+    """Of what the judge says: nothing where there is none. `better_than` holds where both figures are."""
+    document: Document = {
+        "reconstruction": {
+            codes: {name: one._asdict() for name, one in halves._asdict().items()}
+            for codes, halves in (("sampled", found.sampled), ("encoded", found.encoded))
+        },
+        "inversion": {name: one._asdict() for name, one in found.inversion._asdict().items()},
+        "coarse_rows": found.rows,
+    }
+    if found.followed:
+        result = found.followed["result"]
+        document["followed"] = {
+            way: one._asdict() | {"appearance": one.appearance._asdict()}
+            for way, one in found.followed.items()
+        }
+        document["better_than"] = {way: _better(result, found.followed[way]) for way in BASELINES}
+    return document
+
+
+def _better(one: Followed, other: Followed) -> bool:
+    if one.structure is None or other.structure is None:
+        return False
+    return one.structure > other.structure and one.appearance.mean > other.appearance.mean
 
 
 def save(path: Path, document: Mapping[str, Any] | Sequence[Any]) -> None:

@@ -18,6 +18,15 @@ KINDS = {
     "self": "Self-reenactment: a person drawn with his own motion",
 }
 
+WAYS = {
+    "result": "f_D of both halves",
+    "offset": "the Offset Trick: w + w_driver − w_driver,neutral",
+    "coarse": "coarse rows swapped: the first {rows} are the driver's",
+    "copy": "the source's own code",
+    "driver": "the driver's own code",
+}
+NAMES = {"offset": "the Offset Trick", "coarse": "swapping coarse rows"}
+
 
 class Heading(NamedTuple):
     text: str
@@ -84,6 +93,8 @@ def _blocks(document: Document) -> Iterable[Block]:
         yield from _probes(probes)
     if found := document.get("retrieval"):
         yield from _retrieval(found)
+    if found := document.get("transfer"):
+        yield from _transfer(found)
     yield Heading("Figures that need what isn't here")
     yield Table(("figure", ""), [(name, _given(value)) for name, value in document["brought"].items()])
 
@@ -156,6 +167,64 @@ def _retrieval(found: Document) -> Iterable[Block]:
         f"{found['embedded_face_within_over_between']:.3f} of that (0: pose has no part in them; n = "
         f"{found['queries']})."
     )
+
+
+def _transfer(found: Document) -> Iterable[Block]:
+    yield Heading("One's looks and what another one does, synthetic")
+    rows = []
+    for codes, whose in (("sampled", "codes of the mapping"), ("encoded", "codes of pictures")):
+        halves = found["reconstruction"][codes]
+        rows += [
+            (f"{whose}: error of f_D(f_E(w)), of w's distance from the mean", *_percent(halves["code"])),
+            (f"{whose}: PSNR of its picture against G(w)", *_measured(halves["psnr"], "dB")),
+        ]
+    rows += [
+        ("inversion: PSNR of G(w) against the picture", *_measured(found["inversion"]["psnr"], "dB")),
+        ("inversion: L1", *_measured(found["inversion"]["l1"])),
+    ]
+    yield Table(("figure", "mean", "95 %", "n", "people"), rows)
+    if ways := found.get("followed"):
+        result = ways["result"]
+        yield Text(
+            "A face model judges. Structure: correlation of each of its numbers with that of the driver's "
+            "picture, and the mean of these; pose, mouth and blink: the means of some. Appearance: share of "
+            "the pairs whose looks are nearer to the source's picture than to the driver's "
+            f"(n = {result['appearance']['n']}, {result['appearance']['groups']} people)."
+        )
+        parts = list(result["parts"])
+        head = ("drawn", "structure", *parts, "appearance", "95 %")
+        yield Table(
+            head,
+            [
+                (
+                    WAYS[way].format(rows=found["coarse_rows"]),
+                    *(_signed(value) for value in (one["structure"], *one["parts"].values())),
+                    *_percent(one["appearance"])[:2],
+                )
+                for way, one in ways.items()
+            ],
+        )
+        verdicts = [("better" if one else "not better", way) for way, one in found["better_than"].items()]
+        yield Points([f"{WAYS['result']}: {verdict} than {NAMES[way]} in both" for verdict, way in verdicts])
+        yield Table(
+            ("correlation with the driver", *ways),
+            [(name, *(_signed(one["numbers"][name]) for one in ways.values())) for name in result["numbers"]],
+        )
+    for picture in found.get("pictures", ()):
+        yield Picture(picture, "source, driving, and what each way draws of the two")
+
+
+def _measured(one: Document, unit: str = "") -> tuple[str, ...]:
+    return _number(one["mean"], unit), _interval(one), str(one["n"]), str(one["groups"])
+
+
+def _percent(one: Document) -> tuple[str, ...]:
+    between = "–" if one["low"] is None else f"{one['low']:.1%} … {one['high']:.1%}"
+    return f"{one['mean']:.1%}", between, str(one["n"]), str(one["groups"])
+
+
+def _signed(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
 
 
 def _summarised(name: str, one: Document) -> tuple[str, ...]:

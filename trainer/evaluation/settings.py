@@ -40,6 +40,10 @@ class Settings:
     """Share of the people that training left out, as it was told."""
     probes: int = 24
     """Rendered people whose codes are probed; 0: none."""
+    transfers: int = 20
+    """Rendered people, ten pictures of each, who swap what they do; 0: none. Of latent."""
+    coefficients: Path | None = None
+    """Who judges that: weights of a CoefficientRegressor, others than training had. Without, nobody does."""
     pictures: bool = False
     """Write every drawn picture and its truth, for networks that run elsewhere."""
     lpips: tuple[Path, ...] = ()
@@ -66,3 +70,5 @@ class Settings:
             raise ValueError(f"held-out {self.held_out:g}: expected a share between 0 and 1")
         if self.size < 0 or self.probes < 0:
             raise ValueError("size and probes: expected at least 0")
+        if self.transfers < 0 or self.transfers == 1:
+            raise ValueError(f"transfers {self.transfers}: expected at least 2 people, or 0")

@@ -1,7 +1,7 @@
 """Is it still the same person? Distances between two pictures' identity vectors, B×D each; results B float64.
 
 The first three are of vectors, whichever network they come from: published values can be compared with
-only where that is the same network. `csim_synthetic` takes our own, which learnt rendered people only.
+only where that is the same network. Those called synthetic take our own, which learnt rendered people only.
 """
 
 import torch
@@ -36,11 +36,22 @@ def aed_l2(vectors: Tensor, truth: Tensor) -> Tensor:
 def csim_synthetic(embedder: IdentityEmbedder, pictures: Tensor, truth: Tensor) -> Tensor:
     """`csim` by an embedder in evaluation mode that was trained on rendered people: a stand-in, not to be
     compared with any other CSIM. pictures and truth: B×3×96×96 in [0, 1], cropped as it was trained."""
-    for given in (pictures, truth):
+    return csim(*_vectors(embedder, pictures, truth))
+
+
+@torch.no_grad()
+def aced_l1_synthetic(embedder: IdentityEmbedder, pictures: Tensor, sources: Tensor) -> Tensor:
+    """`aced_l1` to the source's picture, by the same embedder, whose vectors have length 1: not to be
+    compared with any other ACED."""
+    return aced_l1(*_vectors(embedder, pictures, sources))
+
+
+def _vectors(embedder: IdentityEmbedder, *shown: Tensor) -> list[Tensor]:
+    for given in shown:
         if given.ndim != 4 or given.shape[1:] != (3, SIDE, SIDE):
             raise ValueError(f"pictures {tuple(given.shape)}: the embedder takes B×3×{SIDE}×{SIDE}")
     assert not embedder.training, "statistics of the batch would tell who is in the other pictures"
-    return csim(embedder(pictures), embedder(truth))
+    return [embedder(given) for given in shown]
 
 
 def _pair(vectors: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:

@@ -92,6 +92,23 @@ def test_a_face_that_the_finder_misses_in_the_truth_lies_where_it_lies(crossing:
     assert any("in 6 of 6 true pictures no face is found" in note for note in found.notes)
 
 
+def test_who_copies_is_not_apart_from_the_source(crossing: Pairs) -> None:
+    """By the pictures' mean colours, and told where the faces lie in both."""
+    seen = []
+
+    def apart(pictures: Tensor, points: Tensor, sources: Tensor, own: Tensor) -> Tensor:
+        seen.append((points, own))
+        return (pictures - sources).mean((2, 3)).abs().sum(1)
+
+    found = evaluate(Cheat(crossing), crossing, of_sources={"aced_l1_synthetic": apart})
+    figure = found.reading("aced_l1_synthetic")
+    assert figure.copy.mean == 0 < figure.drawn.mean < figure.mean.mean
+    points, own = seen[0]
+    assert torch.equal(points, torch.cat([clip.points for clip in found.framed]))
+    assert torch.equal(own[0], own[1]), "one source a clip"
+    assert not torch.equal(own, points)
+
+
 def test_the_mean_face_is_that_of_people_in_training(crossing: Pairs) -> None:
     """Of one picture, it is that picture."""
     one = crossing.learnt[0]

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from models.identity_embedder import IdentityEmbedder
 from tests.trainer.metrics.golden_metrics import Fixture
-from trainer.metrics.identity import aced_l1, aed_l2, csim, csim_synthetic
+from trainer.metrics.identity import aced_l1, aced_l1_synthetic, aed_l2, csim, csim_synthetic
 
 
 def test_the_fixture(golden: Fixture) -> None:
@@ -32,6 +32,10 @@ def test_a_picture_is_itself() -> None:
     other = csim_synthetic(embedder, pictures, pictures.flip(0))
     torch.testing.assert_close(other, csim(embedder(pictures), embedder(pictures.flip(0))))
     assert float(other[0]) < 1 - 1e-6
+    assert aced_l1_synthetic(embedder, pictures, pictures).tolist() == [0, 0, 0]
+    apart = aced_l1_synthetic(embedder, pictures, pictures.flip(0))
+    torch.testing.assert_close(apart, aced_l1(embedder(pictures), embedder(pictures.flip(0))))
+    assert float(apart[0]) > 0
 
 
 @pytest.mark.parametrize(
@@ -40,6 +44,7 @@ def test_a_picture_is_itself() -> None:
         (lambda x: csim(x, x[:2]), "the same B×D"),
         (lambda x: csim(x, 0 * x), "no direction"),
         (lambda x: csim_synthetic(IdentityEmbedder().eval(), x, x), "B×3×96×96"),
+        (lambda x: aced_l1_synthetic(IdentityEmbedder().eval(), x, x), "B×3×96×96"),
     ],
 )
 def test_what_is_refused(call: Callable[[Tensor], object], said: str) -> None:
