@@ -53,7 +53,7 @@ class FaceModel(Protocol):
         """Of the S numbers."""
 
     def coefficients(self, image: Tensor) -> Coefficients:
-        """image: B×3×S×S in [0, 1], cropped as `models.latent.CROP` has it."""
+        """image: B×3×S×S in [0, 1], cropped as `models.latent.crop` has it of the network that draws it."""
 
 
 class CoefficientRegressor(nn.Module):

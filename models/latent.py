@@ -34,6 +34,9 @@ CROP = CropRule(
 )
 
 
+NEAR = 2.6  # scale of a crop with little about the face, for small pictures
+
+
 @dataclass(frozen=True)
 class Layout:
     """How wide the parts are."""
@@ -43,7 +46,8 @@ class Layout:
     style: int = STYLE  # numbers in a row of a code
     most: int = 512  # channels of the generator at most …
     base: int = BASE  # … and side × channels where there are fewer
-    upright: bool = True  # faces are turned upright, as in FFHQ; else roll is motion, too
+    scale: float = CROP.scale  # of the crop …
+    upright: bool = CROP.upright  # … and whether it turns faces upright; else roll is motion, too
 
 
 SIZES = {
@@ -51,10 +55,15 @@ SIZES = {
     "256": Layout(256),
     "1024": Layout(1024),
     # To be trained here: nobody has published weights of these.
-    "light": Layout(128, seen=128, style=256, most=256, base=8192, upright=False),
-    "tiny": Layout(64, seen=64, style=128, most=96, base=1024, upright=False),
+    "light": Layout(128, seen=128, style=256, most=256, base=8192, scale=NEAR, upright=False),
+    "tiny": Layout(64, seen=64, style=128, most=96, base=1024, scale=NEAR, upright=False),
 }
 FIRST = next(iter(SIZES))
+
+
+def crop(layout: Layout) -> CropRule:
+    """What of a picture a network of that layout is about, of its side."""
+    return replace(CROP, size=layout.side, scale=layout.scale, upright=layout.upright)
 
 
 class Structure(NamedTuple):
@@ -119,7 +128,7 @@ class Latent(Reenactor[Appearance, Structure]):
         if size not in SIZES:
             raise ValueError(f"unknown size {size!r} of latent; known: {', '.join(SIZES)}")
         self.layout = layout = layout or SIZES[size]
-        rule = replace(CROP, upright=layout.upright)
+        rule = crop(layout)
         source, driving = replace(rule, size=layout.side), replace(rule, size=layout.seen)
         self.spec = replace(type(self).spec, source=source, driving=driving, size=size)
         self.seen = layout.seen

@@ -99,7 +99,6 @@ class Generator(nn.Module):
             rgb = to_rgb(x, w[:, at + 3], rgb)
         return rgb
 
-
     def fresh_noises(self, batch: int, random: torch.Generator) -> list[Tensor]:
         """B×1×H×W for each convolution, as in training: what is by chance, no code has to say."""
         return [

@@ -10,16 +10,18 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from models import registry
 from models.coefficients import SIDE, CoefficientRegressor, save_coefficients
+from models.contract import CropRule
 from models.face_geometry import LANDMARKS_68
-from models.latent import CROP
+from models.latent import FIRST, SIZES, crop
 from trainer.config import SYNTHETIC
 from trainer.data.clips import Split
 from trainer.data.dataset import ClipDataset
@@ -68,6 +70,8 @@ class CoefficientSettings:
     data: str = SYNTHETIC
     """A folder of rendered clips that trainer.prepare wrote (its archives too), or synthetic: people are
     rendered for it."""
+    model: str = "latent:256"
+    """The network whose pictures it is to look at, latent:SIZE: they are cropped alike."""
     people: int = 1000
     """How many at most, with those who are held out to try it on."""
     steps: int = 4500
@@ -115,22 +119,29 @@ def prepare(settings: CoefficientSettings, told: Told) -> Learnt:
             )
             for _ in shown(render_clips(asked), FRAMES, "pictures"):
                 pass
-            learnt, held = (faces_of(asked.output, split, settings.people) for split in ("train", "test"))
+            learnt, held = _both(asked.output, settings)
     else:
-        learnt, held = (faces_of(Path(settings.data), split, settings.people) for split in ("train", "test"))
+        learnt, held = _both(Path(settings.data), settings)
     found = learn(learnt, held, settings.steps, settings.seed, told)
     save_coefficients(found.network, settings.output)
     return found
 
 
-def faces_of(folder: Path, split: Split, people: int) -> Faces:
-    """FRAMES of each clip, evenly, of that split of so many people. Raises ValueError for a folder that is no
-    data set, has nobody of that split, or doesn't know what its people do."""
+def _both(folder: Path, settings: CoefficientSettings) -> tuple[Faces, Faces]:
+    """Those to learn from, and those to try it on."""
+    rule = crop(SIZES[registry.parse(settings.model)[1] or FIRST])
+    learnt, held = (faces_of(folder, split, settings.people, rule) for split in get_args(Split))
+    return learnt, held
+
+
+def faces_of(folder: Path, split: Split, people: int, rule: CropRule) -> Faces:
+    """FRAMES of each clip, evenly, of that split of so many people, as the rule crops them. Raises ValueError
+    for a folder that is no data set, has nobody of that split, or doesn't know what its people do."""
     known = dict.fromkeys(entry.identity for entry in ClipDataset(folder).clips)
     wanted = set(list(known)[:people])
-    clips = ClipDataset(folder, split)
+    clips, asked = ClipDataset(folder, split), [*APPEARANCE, *STRUCTURE]
     parts = [
-        _faces(clips[number].read(_evenly(entry.frames), labels=False, parameters=[*APPEARANCE, *STRUCTURE]))
+        _faces(clips[number].read(_evenly(entry.frames), labels=False, parameters=asked), rule)
         for number, entry in enumerate(clips.clips)
         if entry.identity in wanted
     ]
@@ -209,11 +220,10 @@ def _evenly(frames: int) -> list[int]:
     return sorted(set(np.linspace(0, frames - 1, FRAMES).round().astype(int).tolist()))
 
 
-def _faces(sample: Sample) -> Faces:
+def _faces(sample: Sample, rule: CropRule) -> Faces:
     """Of the frames whose landmarks are right."""
     size = round(SIDE * ROOM)
-    # Level or not is for the network to say.
-    rule = replace(CROP, size=size, scale=CROP.scale * ROOM, upright=False)
+    rule = replace(rule, size=size, scale=rule.scale * ROOM)
     views = views_of(collate([sample]), rule, "frame")
     pictures = views.image[0]
     columns = [sample.parameters[name] for name in (*APPEARANCE, *STRUCTURE)]

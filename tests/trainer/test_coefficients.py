@@ -9,11 +9,14 @@ import pytest
 import torch
 
 from models.coefficients import load_coefficients
+from models.latent import SIZES, crop
 from trainer import coefficients as lessons
 from trainer import prepare
 from trainer.coefficients import APPEARANCE, STRUCTURE, Faces, correlations, faces_of, learn, names, report
 from trainer.data.progress import Progress
 from trainer.data.rendering import Rendering, render_clips
+
+RULE = crop(SIZES["tiny"])
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def people(folder: Path) -> tuple[Faces, Faces]:
-    return faces_of(folder, "train", 24), faces_of(folder, "test", 24)
+    return faces_of(folder, "train", 24, RULE), faces_of(folder, "test", 24, RULE)
 
 
 def quiet(done: int, of: int) -> None:
@@ -52,12 +55,12 @@ def test_numbers_are_the_clips_own(folder: Path, people: tuple[Faces, Faces]) ->
 
 
 def test_fewer_people_are_the_first_of_them(folder: Path, people: tuple[Faces, Faces]) -> None:
-    fewer = [faces_of(folder, split, 16) for split in ("train", "test")]
+    fewer = [faces_of(folder, split, 16, RULE) for split in ("train", "test")]
     assert sum(len(faces.pictures) for faces in fewer) == 16 * 6
     for part, whole in zip(fewer, people, strict=True):
         assert torch.equal(part.numbers, whole.numbers[: len(part.numbers)])
     with pytest.raises(ValueError, match="has nobody to test among its first 1 people"):
-        faces_of(folder, "test", 1)
+        faces_of(folder, "test", 1, RULE)
 
 
 def test_points_stay_on_the_face_when_it_is_jittered() -> None:
