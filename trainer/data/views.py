@@ -100,7 +100,7 @@ def _grid(to_frame: Tensor, size: int) -> Tensor:
 
 def _halves(to_frame: Tensor) -> Tensor:
     """BK×2×3: the same map of places that count from −1 to 1, in the square and in the picture."""
-    turned, corner = torch.split(to_frame.flatten(0, 1), (2, 1), -1)
+    turned, corner = torch.split(to_frame.flatten(0, 1), [2, 1], -1)
     return torch.cat((turned, 2 * corner + turned.sum(-1, keepdim=True) - 1), -1)
 
 
