@@ -1,4 +1,4 @@
-# serve, test, test-all, test-gpu, check, train-tiny, bench, bench-gpu. The first one that is run makes .venv and installs into it;
+# serve, test, test-all, test-gpu, check, train-tiny, train-latent, bench, bench-gpu. The first one that is run makes .venv and installs into it;
 # but for bench-gpu and test-gpu, which take the Python that is there: PYTHON=…, else python3.
 
 SOURCE ?= examples/mona_lisa.jpg
@@ -14,7 +14,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 USABLE := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
 CANDIDATES := $(PYTHON) python3.11 python3.12 python3 python
 
-.PHONY: serve test test-all test-gpu check train-tiny bench bench-gpu clean
+.PHONY: serve test test-all test-gpu check train-tiny train-latent bench bench-gpu clean
 
 serve: $(RUN_STAMP)
 	$(BIN)/python -m realtime.serve --source "$(SOURCE)" $(ARGS)
@@ -54,6 +54,27 @@ train-tiny: $(DEV_STAMP)
 	done
 	$(BIN)/python -m trainer.compare $(RECIPES:%=$(TINY)/report-%)
 	$(BIN)/python -m trainer.compare $(RECIPES:%=$(TINY)/judged-%)
+
+# latent's stages, one after the other. The judge is another one than the face model of the losses: other weights, other people.
+LATENT ?= runs/latent
+STAGE = $(BIN)/torchrun --standalone --nproc-per-node $(RANKS) -m trainer.train
+FACES := --data $(LATENT)/rendered
+COEFFICIENTS = test -e $(1) || $(BIN)/python -m trainer.prepare coefficients --model latent:tiny --output $(1)
+
+train-latent: $(DEV_STAMP)
+	$(BIN)/python -m trainer.prepare synthetic --identities 1000 --frames 12 --size 96 --style seated \
+	  --output $(LATENT)/rendered
+	$(call COEFFICIENTS,$(LATENT)/face.safetensors) $(FACES)
+	$(call COEFFICIENTS,$(LATENT)/judge.safetensors) --seed 1
+	$(STAGE) stylegan2 --config tiny $(FACES) --output $(LATENT)/stylegan2 --resume auto
+	$(STAGE) latent_encoder --config tiny $(FACES) --upstream $(LATENT)/stylegan2 --output $(LATENT)/encoder --resume auto
+	$(BIN)/python -m trainer.prepare moves --model latent:tiny $(FACES) --upstream $(LATENT)/encoder \
+	  --output $(LATENT)/moves.safetensors --coefficients $(LATENT)/judge.safetensors --sheet $(LATENT)/walks.png
+	$(STAGE) latent --config tiny $(FACES) --upstream $(LATENT)/encoder --moves $(LATENT)/moves.safetensors \
+	  --coefficients $(LATENT)/face.safetensors --output $(LATENT)/latent --resume auto
+	rm -rf $(LATENT)/report
+	$(BIN)/python -m trainer.evaluate --weights $(LATENT)/latent --style seated \
+	  --coefficients $(LATENT)/judge.safetensors --output $(LATENT)/report
 
 bench: $(DEV_STAMP)
 	$(BIN)/python -m realtime.bench stages

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from models import public_weights
+from models.coefficients import CoefficientRegressor, load_coefficients
+from models.deep3d import Deep3DFaceRecon, load_deep3d
 from models.latent import Latent
 from models.public_weights import StyleGAN2
 from models.weights import check_keys, check_shapes, naming
@@ -24,7 +26,7 @@ from trainer.data.workers import Rank
 from trainer.trained import checkpoint_at, generator_of
 
 AVERAGED = 10_000  # codes that the mean w is taken from
-PICKLE = ".pkl"  # how NVlabs' files end
+PICKLE, DEEP3D = ".pkl", ".pth"  # how NVlabs' files end, and Deep3DFaceRecon's
 
 
 def begin(network: Latent, upstream: Path | None, model: str, recipe: str, before: str) -> State:
@@ -39,7 +41,7 @@ def begin(network: Latent, upstream: Path | None, model: str, recipe: str, befor
     if not upstream.exists():
         raise ValueError(f"{upstream} is not there; {made_by}")
     path = checkpoint_at(upstream)
-    found, training = generator_of(path, model)
+    found, training = generator_of(path, model, part=True)
     if training.recipe != before:
         raise ValueError(f"{path} is of {training.recipe}, and {recipe} goes on from {before}; {made_by}")
     network.load_state_dict(found.state_dict())
@@ -66,6 +68,12 @@ def begin_with_encoder(network: Latent, path: Path) -> None:
         _fill(part, state, found.size, path)
     network.encoder.relative = found.relative
     network.latent_avg.copy_(found.mean)
+
+
+def face_model(path: Path) -> CoefficientRegressor | Deep3DFaceRecon:
+    """Deep3DFaceRecon's, of a `.pth`, or what trainer.prepare coefficients has written. Raises ValueError for
+    what is neither."""
+    return load_deep3d(path) if path.suffix == DEEP3D else load_coefficients(path)
 
 
 @torch.no_grad()

@@ -20,9 +20,10 @@ from typing import Any
 import torch
 
 from models import weights
-from models.coefficients import FaceModel, load_coefficients
+from models.coefficients import FaceModel
 from models.command_line import parse, reported, tell
 from models.latent import Latent
+from trainer.chain import face_model
 from trainer.data.files import write_text
 from trainer.evaluation import framing, pages, record, report
 from trainer.evaluation.brought import Brought, brought
@@ -186,7 +187,7 @@ def run(settings: Settings) -> dict[str, Any]:
             raise ValueError(
                 "coefficients: they judge transfers of latent on rendered people; leave them out"
             )
-        judge = load_coefficients(settings.coefficients).to(device)
+        judge = face_model(settings.coefficients).to(device)
     with finder_of(settings.landmarks, device) as finder:
         settings.output.mkdir(parents=True, exist_ok=True)
         return measure(settings, network, finder, theirs, judge)

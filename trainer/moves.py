@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from models.coefficients import FaceModel, load_coefficients
+from models.coefficients import FaceModel
 from models.latent import Latent
 from models.weights import seeded
 from trainer import chain
@@ -84,7 +84,7 @@ def prepare_moves(asked: MovesSettings) -> Found:
     rows = asked.rows or round(MOVING * most)
     if rows > most:
         raise ValueError(f"rows {rows}: codes of {asked.model} have {most}")
-    face = None if asked.coefficients is None else load_coefficients(asked.coefficients)
+    face = None if asked.coefficients is None else chain.face_model(asked.coefficients)
     dataset = ClipDataset(asked.data, "train")
     parts = list(_encoded(network, dataset, asked))
     encoded = torch.cat([part[0] for part in parts])

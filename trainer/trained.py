@@ -36,16 +36,21 @@ def checkpoint_at(path: Path) -> Path:
     return found
 
 
-def generator_of(path: Path, model: str | None = None) -> tuple[Network, Training]:
+def generator_of(path: Path, model: str | None = None, part: bool = False) -> tuple[Network, Training]:
     """The running mean of the generator in a checkpoint. Nothing that the file asks for is run.
 
-    model: the `NAME` or `NAME:SIZE` that it has to be. Raises ValueError, one line that names the file, for
+    model: the `NAME` or `NAME:SIZE` that it has to be. part: it may be of a recipe that trains a part of the
+    network only, the others being as they were made. Raises ValueError, one line that names the file, for
     anything but a whole checkpoint with finite weights of exactly that network.
     """
     state = checkpoint.read(path)
     with weights.naming(path):
         whose, tensors = state["model"], state["ema"]
-        registry.parse(whose)
+        name = registry.parse(whose)[0].spec.name
+        if not part and state["recipe"] != name:
+            raise ValueError(
+                f"of {state['recipe']}, a stage of {name}; expected a run of recipe {name}, its last"
+            )
         if model not in (None, whose, whose.partition(":")[0]):
             raise ValueError(f"weights of model {whose}; expected those of {model}")
         network = weights.seeded(whose)

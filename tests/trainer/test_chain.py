@@ -15,7 +15,7 @@ from models.latent import Latent
 from models.stylegan2 import Generator
 from models.weights import seeded
 from tests.trainer import small_runs
-from trainer import chain, checkpoint, journal, prepare, recipes, train
+from trainer import chain, checkpoint, evaluate, export, journal, prepare, recipes, train
 from trainer.data.rendering import Rendering, render_clips
 from trainer.data.walks import STRUCTURE, load_moves
 from trainer.recipes.latent import LatentRecipe
@@ -118,7 +118,8 @@ def test_the_first_stage_leaves_encoder_and_halves_as_they_were_made(runs: Path)
 
 
 def test_the_mean_w_is_the_mapping_s(runs: Path) -> None:
-    network, _ = generator_of(runs / "latent_encoder" / "checkpoints" / "step-00000002.pt", MODEL)
+    kept = runs / "latent_encoder" / "checkpoints" / "step-00000002.pt"
+    network, _ = generator_of(kept, MODEL, part=True)
     assert isinstance(network, Latent)
     random = torch.Generator().manual_seed(3)
     with torch.no_grad():
@@ -200,6 +201,20 @@ def test_a_stage_says_what_makes_what_it_needs(
     assert "latent:tiny; expected those of latent:light" in said
     said = refused(["moves", *moves(tmp_path, data)], capsys, prepare.main)
     assert "trainer.train latent_encoder" in said
+
+
+def test_a_stage_is_neither_exported_nor_judged_for_the_whole(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command, words in (
+        (export.main, [f"{runs}/stylegan2", "--output", f"{tmp_path}/out"]),
+        (evaluate.main, ["--weights", f"{runs}/latent_encoder", "--output", f"{tmp_path}/out"]),
+    ):
+        assert "a stage of latent; expected a run of recipe latent" in refused(words, capsys, command)
+    assert not (tmp_path / "out").exists()
+    network, training = generator_of(checkpoint_at(runs / "latent"))
+    assert isinstance(network, Latent)
+    assert training.recipe == "latent"
 
 
 def test_without_its_3dmm_terms_no_face_model_is_needed(runs: Path, data: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Literal, Self, cast
 import torch
 from torch import Tensor, nn
 
-from models.coefficients import FaceModel, load_coefficients
+from models.coefficients import FaceModel
 from models.latent import Latent
 from models.vgg import Vgg19
 from models.weights import seeded
@@ -127,7 +127,7 @@ class LatentRecipe(Recipe):
                     "--output coefficients.safetensors` makes one: --coefficients coefficients.safetensors, "
                     "or leave them out with --ablate 3dmm-appearance 3dmm-structure"
                 )
-            self.face = load_coefficients(asked.coefficients)
+            self.face = chain.face_model(asked.coefficients)
 
     def train(self, mode: bool = True) -> Self:
         """But for what doesn't learn."""
