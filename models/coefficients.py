@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.face_geometry import LANDMARKS_68
-from models.landmark_regressor import Residual
+from models.landmark_regressor import Residual, conv, doubled
 from models.layers import lay_out
 from models.weights import check_finite, check_keys, check_shapes, naming, save_state
 
@@ -77,13 +77,13 @@ class CoefficientRegressor(nn.Module):
         if not appearance or not structure or len(set(names)) < len(names):
             raise ValueError("each half needs a number at least, and each number a name of its own")
         a, b, c, d = WIDTHS
-        self.fine = nn.Sequential(_conv(3, a, stride=2), _conv(a, b, stride=2), _conv(b, b))  # 16²
-        self.middle = nn.Sequential(_conv(b, c, stride=2), Residual(c))  # 8²
-        self.coarse = nn.Sequential(_conv(c, d, stride=2), Residual(d))  # 4²
-        self.to_middle = _conv(d, c, kernel=1)
+        self.fine = nn.Sequential(conv(3, a, stride=2), conv(a, b, stride=2), conv(b, b))  # 16²
+        self.middle = nn.Sequential(conv(b, c, stride=2), Residual(c))  # 8²
+        self.coarse = nn.Sequential(conv(c, d, stride=2), Residual(d))  # 4²
+        self.to_middle = conv(d, c, kernel=1)
         self.middle_again = Residual(c)
-        self.to_fine = _conv(c, b, kernel=1)
-        self.fine_again = _conv(b, b)
+        self.to_fine = conv(c, b, kernel=1)
+        self.fine_again = conv(b, b)
         self.heat = nn.Conv2d(b, len(LANDMARKS_68), 1)
         self.look = nn.Conv2d(b, LOOKS, 1)  # of what is there at each landmark
         self.whole = nn.Conv2d(d, WHOLE * d, SIDE // 16, groups=d)
@@ -108,8 +108,8 @@ class CoefficientRegressor(nn.Module):
         fine = self.fine(2 * image - 1)
         middle = self.middle(fine)
         coarse = self.coarse(middle)
-        middle = self.middle_again(middle + _doubled(self.to_middle(coarse)))
-        fine = self.fine_again(fine + _doubled(self.to_fine(middle)))
+        middle = self.middle_again(middle + doubled(self.to_middle(coarse)))
+        fine = self.fine_again(fine + doubled(self.to_fine(middle)))
         share = self.heat(fine).flatten(2).softmax(2)  # B×68×16²
         maps = share.unflatten(2, (MAPS, MAPS))
         points = torch.stack(((maps.sum(2) * self.grid).sum(2), (maps.sum(3) * self.grid).sum(2)), 2)
@@ -134,18 +134,6 @@ class CoefficientRegressor(nn.Module):
         state = self.state_dict()
         less.load_state_dict(state | {key: state[key][rows] for key in of_numbers})
         return less.train(self.training)
-
-
-def _conv(before: int, after: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(before, after, kernel, stride, padding=kernel // 2, bias=False),
-        nn.BatchNorm2d(after),
-        nn.ReLU(inplace=True),
-    )
-
-
-def _doubled(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
 def save_coefficients(network: CoefficientRegressor, path: str | Path) -> None:

@@ -24,14 +24,14 @@ class LandmarkRegressor(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         a, b, c, d = WIDTHS
-        self.stem = _conv(1, a, stride=2)  # 48²
-        self.fine = nn.Sequential(_conv(a, b, stride=2), _conv(b, b))  # 24²
-        self.middle = nn.Sequential(_conv(b, c, stride=2), Residual(c))  # 12²
-        self.coarse = nn.Sequential(_conv(c, d, stride=2), Residual(d))  # 6²
-        self.to_middle = _conv(d, c, kernel=1)
+        self.stem = conv(1, a, stride=2)  # 48²
+        self.fine = nn.Sequential(conv(a, b, stride=2), conv(b, b))  # 24²
+        self.middle = nn.Sequential(conv(b, c, stride=2), Residual(c))  # 12²
+        self.coarse = nn.Sequential(conv(c, d, stride=2), Residual(d))  # 6²
+        self.to_middle = conv(d, c, kernel=1)
         self.middle_again = Residual(c)
-        self.to_fine = _conv(c, b, kernel=1)
-        self.fine_again = _conv(b, b)
+        self.to_fine = conv(c, b, kernel=1)
+        self.fine_again = conv(b, b)
         self.heat = nn.Conv2d(b, len(LANDMARKS_68), 1)
         self.register_buffer("grid", (torch.arange(MAPS) + 0.5) / MAPS, persistent=False)
         lay_out(self)
@@ -42,8 +42,8 @@ class LandmarkRegressor(nn.Module):
         spread = (pictures - mean).square().mean((2, 3), keepdim=True).sqrt()
         fine = self.fine(self.stem((pictures - mean) / (spread + 0.03)))
         middle = self.middle(fine)
-        middle = self.middle_again(middle + _doubled(self.to_middle(self.coarse(middle))))
-        whole = self.fine_again(fine + _doubled(self.to_fine(middle)))
+        middle = self.middle_again(middle + doubled(self.to_middle(self.coarse(middle))))
+        whole = self.fine_again(fine + doubled(self.to_fine(middle)))
         return _mean_place(self.heat(whole), self.get_buffer("grid"))
 
 
@@ -52,14 +52,15 @@ class Residual(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.first, self.second = _conv(width, width), nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.first, self.second = conv(width, width), nn.Conv2d(width, width, 3, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(width)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(x + self.norm(self.second(self.first(x))))
 
 
-def _conv(before: int, after: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+def conv(before: int, after: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+    """A convolution, normalised over the batch, and ReLU: the side of what goes in, divided by the stride."""
     return nn.Sequential(
         nn.Conv2d(before, after, kernel, stride, padding=kernel // 2, bias=False),
         nn.BatchNorm2d(after),
@@ -67,7 +68,8 @@ def _conv(before: int, after: int, kernel: int = 3, stride: int = 1) -> nn.Seque
     )
 
 
-def _doubled(x: Tensor) -> Tensor:
+def doubled(x: Tensor) -> Tensor:
+    """B×C×2H×2W, bilinear."""
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 

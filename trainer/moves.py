@@ -105,7 +105,7 @@ def drift(network: Latent, moves: Moves, face: FaceModel, seed: int) -> float:
     the coefficients each."""
     walked = next(iter(WalkStream(moves, TRIED, FRAMES, seed)))
     said = [
-        face.coefficients(_pictures(network, codes(network, part, moves.directions)).flatten(0, 1)).appearance
+        face.coefficients(_pictures(network, codes(network, part, moves.way)).flatten(0, 1)).appearance
         for part in walked.parts(TOGETHER)
     ]
     appearance = torch.cat(said).view(TRIED, FRAMES, -1)
@@ -146,6 +146,6 @@ def _draw(network: Latent, moves: Moves, asked: MovesSettings) -> None:
 
     assert asked.sheet is not None
     walked = next(iter(WalkStream(moves, SHOWN, FRAMES, asked.seed)))
-    pictures = _pictures(network, codes(network, walked, moves.directions))
+    pictures = _pictures(network, codes(network, walked, moves.way))
     page = panel([list(row) for row in pictures], [str(number) for number in range(FRAMES)], enlarged=2)
     Image.fromarray(to_levels(page)).save(asked.sheet)

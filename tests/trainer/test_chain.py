@@ -273,7 +273,7 @@ def test_augmented_codes_keep_what_moves_and_change_the_rest() -> None:
     with torch.no_grad():
         code = recipe.codes(walked)
         found = recipe.augmented(walked, code)
-    # As far as somebody else is on the whole; half as far at most where it moves.
+    # As far as somebody else is on the whole; half as far at most, the mean of that, where it moves.
     apart = (found - code).square().mean((0, 1, 3)).sqrt()
     whole = float(apart[7:].mean())
     assert 0.15 * whole < float(apart[:7].mean()) < 0.4 * whole

@@ -22,6 +22,7 @@ from trainer.data.synthetic.seeds import rng
 
 STRUCTURE = (*EXPRESSIONS, "gaze_yaw", "gaze_pitch", "yaw", "pitch", "roll")
 FPS = 25
+FURTHEST = 3.0  # deviations of a number
 STEP = 5  # frames of a motion at FPS from one frame of a walk to the next: eight of them are 1.6 s
 
 
@@ -30,7 +31,7 @@ class Walked(NamedTuple):
 
     z: Tensor  # B×C, of the people
     other: Tensor  # B×K×C, of others: what augmentation takes what doesn't move from
-    path: Tensor  # B×K×P: how each frame's motion differs from the person's own, in deviations
+    path: Tensor  # B×K×P: each frame's motion, in deviations from the mean of all
     offset: Tensor  # B×K×L×C: how real frames' codes differ from their clip's mean; nought where path isn't
 
     @property
@@ -45,17 +46,31 @@ class Walked(NamedTuple):
         return [Walked(*found) for found in zip(*(torch.split(one, size) for one in self), strict=True)]
 
 
+class Way(NamedTuple):
+    """Between codes and motions, both ways, and linearly."""
+
+    directions: Tensor  # P×L×C: a code's change with one deviation of each number
+    reading: Tensor  # L×C×P: what a code says of each number, in deviations …
+    bias: Tensor  # P: … and what a code of nought would
+
+
 class Moves(NamedTuple):
     """In which directions codes move, and how codes of frames of real or rendered clips have moved.
 
     directions, from the motions' labels, and offsets, from the codes' differences without any labels.
     """
 
-    directions: Tensor  # P×L×C: a code's change with one deviation of each number
+    directions: Tensor  # `Way`
+    reading: Tensor
+    bias: Tensor
     mean: Tensor  # P
     deviation: Tensor  # P
     offsets: Tensor  # N×T×L×C: T frames of each of N clips, less the clip's mean
     fit: Tensor  # the share of the offsets' variance that the directions explain; nought without labels
+
+    @property
+    def way(self) -> Way:
+        return Way(self.directions, self.reading, self.bias)
 
     def save(self, path: Path) -> None:
         """The file is there whole or not at all."""
@@ -79,7 +94,14 @@ def load_moves(path: Path, rows: int, style: int) -> Moves:
         moves = Moves(**found)
         count = len(STRUCTURE)
         clips, frames = moves.offsets.shape[:2]
-        shapes = ((count, rows, style), (count,), (count,), (clips, frames, rows, style), ())
+        numbers = (count,)
+        shapes = (
+            (count, rows, style),
+            (rows, style, count),
+            *(numbers, numbers, numbers),
+            (clips, frames, rows, style),
+            (),
+        )
         for name, tensor, shape in zip(Moves._fields, moves, shapes, strict=True):
             if tuple(tensor.shape) != shape:
                 raise ValueError(f"{name} is {tuple(tensor.shape)}; these codes need {shape}")
@@ -142,7 +164,7 @@ class WalkStream:
         if random.random() < 0.5 and self.moves.fit > 0:
             motion = draw_motion(self.seed, [number], self.frames * STEP, FPS)
             path = (numbers_of(motion)[::STEP] - self.moves.mean) / self.moves.deviation
-            path = path - path.mean(0)
+            path = path.clamp(-FURTHEST, FURTHEST)
         else:
             clips, frames = self.moves.offsets.shape[:2]
             chosen = torch.from_numpy(random.permutation(frames)[np.arange(self.frames) % frames])
@@ -150,39 +172,70 @@ class WalkStream:
         return Walked(z, other, path, offset)
 
 
-def codes(network: Latent, walked: Walked, directions: Tensor) -> Tensor:
+def people(network: Latent, z: Tensor, way: Way) -> Tensor:
+    """B×L×C: the mapping's codes, less what they say of a motion: what a code of the mapping does by itself,
+    would else count as how he looks. z: B×C."""
+    code = network.generator.map(z).unsqueeze(1).expand(-1, len(network.latent_avg), -1)
+    said = torch.einsum("blc,lcp->bp", code, way.reading) + way.bias
+    return code - torch.einsum("bp,plc->blc", said.clamp(-FURTHEST, FURTHEST), way.directions)
+
+
+def codes(network: Latent, walked: Walked, way: Way) -> Tensor:
     """B×K×L×C: W+ codes of a walk's frames."""
-    rows = len(network.latent_avg)
-    person: Tensor = network.generator.map(walked.z)[:, None, None].expand(-1, -1, rows, -1)
-    return person + torch.einsum("bkp,plc->bklc", walked.path, directions) + walked.offset
+    moved = torch.einsum("bkp,plc->bklc", walked.path, way.directions) + walked.offset
+    return people(network, walked.z, way).unsqueeze(1) + moved
 
 
 def unlabelled(codes: Tensor, rows: int) -> Moves:
     """Without directions. codes, rows: as for `fitted`."""
     count = len(STRUCTURE)
-    nothing = codes.new_zeros(count, *codes.shape[2:])
+    shape = codes.shape[2:]
     return Moves(
-        nothing, codes.new_zeros(count), codes.new_ones(count), _offsets(codes, rows), codes.new_zeros(())
+        directions=codes.new_zeros(count, *shape),
+        reading=codes.new_zeros(*shape, count),
+        bias=codes.new_zeros(count),
+        mean=codes.new_zeros(count),
+        deviation=codes.new_ones(count),
+        offsets=_offsets(codes, rows),
+        fit=codes.new_zeros(()),
     )
 
 
 def fitted(codes: Tensor, numbers: Tensor, rows: int, ridge: float = 1e-2) -> Moves:
     """Directions by ridge regression of codes' differences from their clip's mean on those of the motions'
-    numbers; both of N clips of T frames: N×T×L×C and N×T×P.
+    numbers, and the reading by that of the numbers on the codes; both of N clips of T frames: N×T×L×C and
+    N×T×P.
 
     rows: how many of the codes' first rows move; the finer ones tell of colours and light.
     """
     offsets = _offsets(codes, rows)
     mean, deviation = numbers.mean((0, 1)), numbers.std((0, 1)).clamp(min=0.01)
-    changes = ((numbers - mean) / deviation).double()
-    changes = (changes - changes.mean(1, keepdim=True)).flatten(0, 1)  # NT×P
+    standard = (numbers - mean) / deviation
+    changes = (standard - standard.mean(1, keepdim=True)).flatten(0, 1).double()  # NT×P
     flat = offsets.flatten(2).flatten(0, 1).double()  # NT×LC
-    gram = changes.T @ changes
-    damping = ridge * len(changes) * torch.eye(len(gram), dtype=gram.dtype)
-    found = torch.linalg.solve(gram + damping, changes.T @ flat)
+    found = _ridge(changes, flat, ridge)
     left = (flat - changes @ found).square().sum() / flat.square().sum()
-    directions = found.float().unflatten(1, codes.shape[2:])
-    return Moves(directions, mean, deviation, offsets, (1 - left).float())
+    middle = codes.mean((0, 1))
+    moving = (codes - middle)[:, :, :rows].flatten(2).flatten(0, 1).double()
+    read = _ridge(moving / moving.std(), standard.flatten(0, 1).double(), ridge) / moving.std()
+    reading = codes.new_zeros(*codes.shape[2:], len(mean))
+    reading[:rows] = read.float().view(rows, codes.shape[3], -1)
+    return Moves(
+        directions=found.float().view(-1, *codes.shape[2:]),
+        reading=reading,
+        bias=-torch.einsum("lc,lcp->p", middle, reading),
+        mean=mean,
+        deviation=deviation,
+        offsets=offsets,
+        fit=(1 - left).float(),
+    )
+
+
+def _ridge(given: Tensor, asked: Tensor, ridge: float) -> Tensor:
+    """The D×E that takes rows n×D to rows n×E. ridge: of the given numbers' variance, if that is one."""
+    damping = ridge * len(given) * torch.eye(given.shape[1], dtype=given.dtype)
+    found: Tensor = torch.linalg.solve(given.T @ given + damping, given.T @ asked)
+    return found
 
 
 def _offsets(codes: Tensor, rows: int) -> Tensor:

@@ -20,7 +20,7 @@ from models.weights import seeded
 from trainer import chain, losses
 from trainer.config import Learning, Samples, Settings
 from trainer.data.views import Views
-from trainer.data.walks import STRUCTURE, Moves, Walked, WalkStream, codes, load_moves
+from trainer.data.walks import STRUCTURE, Moves, Walked, WalkStream, Way, codes, load_moves, people
 from trainer.data.workers import Rank
 from trainer.distributed import everybody
 from trainer.recipe import Ablation, Made, Phase, Recipe, Source, Stage, Terms, without
@@ -97,9 +97,11 @@ class LatentRecipe(Recipe):
         self.generator = cast(Latent, seeded(settings.model, settings.seed))
         self.generator.requires_grad_(False)  # but for what the phase trains
         self.moves: Moves | None = None
-        self.directions: Tensor
         rows, style = self.generator.latent_avg.shape
-        self.register_buffer("directions", torch.zeros(len(STRUCTURE), rows, style), persistent=False)
+        count = len(STRUCTURE)
+        shapes = ((count, rows, style), (rows, style, count), (count,))
+        for name, shape in zip(Way._fields, shapes, strict=True):
+            self.register_buffer(name, torch.zeros(shape), persistent=False)
         self.moving: Tensor
         self.register_buffer("moving", torch.zeros(rows, dtype=torch.bool), persistent=False)
         self.face: FaceModel | None = None
@@ -118,7 +120,8 @@ class LatentRecipe(Recipe):
                 "moves.safetensors"
             )
         self.moves = load_moves(asked.moves, *network.latent_avg.shape)
-        self.directions.copy_(self.moves.directions)
+        for ours, found in zip(self.way, self.moves.way, strict=True):
+            ours.copy_(found)
         self.moving.copy_(self.moves.offsets.abs().amax((0, 1, 3)) > 0)
         if self.weights.face_appearance or self.weights.face_structure:
             if asked.coefficients is None:
@@ -151,6 +154,11 @@ class LatentRecipe(Recipe):
         )
 
     @property
+    def way(self) -> Way:
+        """On the recipe's device."""
+        return Way(*(self.get_buffer(name) for name in Way._fields))
+
+    @property
     def networks(self) -> Mapping[str, nn.Module]:
         return {"f_e": self.generator.f_e, "f_d": self.generator.f_d}
 
@@ -159,7 +167,7 @@ class LatentRecipe(Recipe):
         return (Stage("all", 1.0, (Phase("halves", both, self.loss),), dict.fromkeys(both, 1.0)),)
 
     def new_step(self, pictures: int) -> None:
-        device = self.directions.device
+        device = self.moving.device
         self.random = chain.chance(self.settings.seed, self.name, pictures, device)
 
     def loss(self, walked: Walked, made: Made) -> Terms:
@@ -186,16 +194,19 @@ class LatentRecipe(Recipe):
     def codes(self, walked: Walked) -> Tensor:
         """V×F×L×C: the walks' codes."""
         with torch.no_grad():
-            return codes(self.generator, walked, self.directions)
+            return codes(self.generator, walked, self.way)
 
     def augmented(self, walked: Walked, code: Tensor) -> Tensor:
         """V×F×L×C: the same frames of others, for the most part in the rows that don't move, and noise."""
         with torch.no_grad():
-            other = self._map(walked.other.flatten(0, 1)).view(*walked.other.shape).unsqueeze(2)
+            person, other = (
+                people(self.generator, z, self.way) for z in (walked.z, walked.other.flatten(0, 1))
+            )
+            other = other.view_as(code)
             lots = torch.rand(*code.shape[:2], 1, 1, generator=self.random, device=code.device)
             share = torch.where(self.moving[:, None], REACH * lots, 1.0)
             noise = torch.randn(code.shape, generator=self.random, device=code.device)
-            found = code + share * (other - self._map(walked.z)[:, None, None])
+            found = code + share * (other - person.unsqueeze(1))
             return found + JITTER * other.std() * noise
 
     def drawn(self, views: Views) -> Tensor:
@@ -237,9 +248,6 @@ class LatentRecipe(Recipe):
                 apart = losses.squared_l2(said.structure, what.structure)
                 terms["3dmm structure"] = weights.face_structure * apart
         return terms
-
-    def _map(self, z: Tensor) -> Tensor:
-        return self.generator.generator.map(z)
 
     def _split(self, code: Tensor) -> tuple[Tensor, Tensor]:
         w_a, w_s = self.generator.split(code.flatten(0, 1))

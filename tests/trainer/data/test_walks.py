@@ -17,6 +17,7 @@ from trainer.data.walks import (
     fitted,
     load_moves,
     numbers_of,
+    people,
     unlabelled,
 )
 
@@ -24,16 +25,17 @@ ROWS, STYLE, MOVING = 8, 16, 5
 SMALL = Layout(side=32, seen=32, style=STYLE, most=8, base=256, upright=False)
 
 
-def known(clips: int = 40, frames: int = 6, noise: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
+def known(noise: float = 0.0, unlike: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
     """Codes that follow motions by these directions exactly, but for noise, each about its own person; the
-    motions' numbers; the directions, for one unit of a number."""
+    motions' numbers; the directions, for one unit of a number. unlike: deviation of the people's codes."""
+    clips, frames = 40, 6
     random = torch.Generator().manual_seed(0)
     motion = draw_motion(0, list(range(clips)), frames, style="stills")
     numbers = numbers_of(motion).view(clips, frames, -1)
     directions = 0.1 * torch.randn(len(STRUCTURE), ROWS, STYLE, generator=random)
     directions[:, MOVING:] = 0
-    people = torch.randn(clips, 1, ROWS, STYLE, generator=random)
-    found = people + torch.einsum("nkp,plc->nklc", numbers, directions)
+    own = unlike * torch.randn(clips, 1, ROWS, STYLE, generator=random)
+    found = own + torch.einsum("nkp,plc->nklc", numbers, directions)
     return found + noise * torch.randn(found.shape, generator=random), numbers, directions
 
 
@@ -54,6 +56,34 @@ def test_directions_that_codes_follow_are_found() -> None:
     assert torch.allclose(found.offsets.mean(1), torch.zeros(()), atol=1e-5)
 
 
+def test_what_a_code_says_of_a_motion_is_read() -> None:
+    encoded, numbers, _ = known(unlike=0.05)
+    found = fitted(encoded, numbers, MOVING)
+    said = torch.einsum("nklc,lcp->nkp", encoded, found.reading) + found.bias
+    truth = (numbers - found.mean) / found.deviation
+    for name in ("yaw", "pitch", "roll"):
+        both = torch.stack([rows[..., STRUCTURE.index(name)].flatten() for rows in (said, truth)])
+        assert float(torch.corrcoef(both)[0, 1]) > 0.95, name
+
+
+def test_people_do_nothing_of_their_own() -> None:
+    """What their codes said of a motion is taken off."""
+    torch.manual_seed(0)
+    network = Latent(layout=SMALL).eval()
+    encoded, numbers, _ = known(unlike=0.05)
+    way = fitted(encoded, numbers, MOVING).way
+    z = torch.randn(64, STYLE)
+
+    def read(code: Tensor) -> Tensor:
+        return (torch.einsum("blc,lcp->bp", code, way.reading) + way.bias)[:, STRUCTURE.index("yaw") :]
+
+    with torch.no_grad():
+        before = network.generator.map(z).unsqueeze(1).expand(-1, ROWS, -1)
+        after = people(network, z, way)
+    assert float(read(after).norm()) < 0.5 * float(read(before).norm())
+    assert torch.equal(after[:, MOVING:], before[:, MOVING:])
+
+
 def test_noise_is_not_explained() -> None:
     encoded, numbers, _ = known(noise=30.0)
     assert float(fitted(encoded, numbers, MOVING).fit) < 0.5
@@ -72,16 +102,18 @@ def test_a_walk_is_one_person_s_who_moves_about_a_middle() -> None:
     made = moves()
     walked = next(iter(WalkStream(made, 16, 8)))
     with torch.no_grad():
-        found = codes(network, walked, made.directions)
-        person = network.generator.map(walked.z)
+        found = codes(network, walked, made.way)
+        person = people(network, walked.z, made.way)
+        mapped = network.generator.map(walked.z)
     assert found.shape == (16, 8, ROWS, STYLE)
-    middle = found.mean(1)
     labelled = walked.path.flatten(1).any(1)
     assert labelled.any()
     assert not labelled.all()
-    assert torch.allclose(middle[labelled], person[labelled, None].expand(-1, ROWS, -1), atol=1e-4)
+    moved = torch.einsum("bkp,plc->bklc", walked.path, made.directions)[labelled]
+    assert torch.allclose(found[labelled] - person[labelled, None], moved, atol=1e-4)
+    assert torch.allclose(found[~labelled].mean(1)[:, MOVING:], person[~labelled][:, MOVING:], atol=1e-4)
     # Eight frames of a clip of six: some come twice.
-    assert torch.allclose(found[:, :, MOVING:], person[:, None, None].expand(-1, 8, ROWS - MOVING, -1))
+    assert torch.allclose(found[:, :, MOVING:], mapped[:, None, None].expand(-1, 8, ROWS - MOVING, -1))
     assert (found.std(1)[:, :MOVING].mean((1, 2)) > 0).all()
     for row in (labelled.nonzero()[0, 0], (~labelled).nonzero()[0, 0]):
         assert bool(walked.offset[row].any()) is not bool(labelled[row])
