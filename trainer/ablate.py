@@ -15,7 +15,6 @@ import sys
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,7 +31,7 @@ from trainer.data.views import Views
 from trainer.distributed import device_of
 from trainer.drawings import bar_plot, panel, to_levels
 from trainer.evaluate import finder_of
-from trainer.evaluation.brought import brought
+from trainer.evaluation.brought import Brought, brought
 from trainer.evaluation.framing import FACE
 from trainer.evaluation.landmarks import Finder, Found
 from trainer.feed import held_out, seen_by
@@ -81,8 +80,11 @@ def run(name: str, asked: Asked, settings: Settings) -> None:
     if "RANK" in os.environ:
         raise ValueError("one process makes the table: train the variants under torchrun before")
     device = device_of(settings.device)
+    whole = build(settings, name)
+    if whole.measure != "l1":
+        raise ValueError(f"{name} draws nobody in particular, whose picture could be compared with the truth")
     names = [one for one in entry.variants if one in (asked.names or entry.variants)]
-    judges = brought(embedder=asked.csim_synthetic).judges()
+    theirs = brought(embedder=asked.csim_synthetic)
     with finder_of(asked.landmarks, device) as finder:
         runs = {
             one: replace(settings, ablate=entry.variants[one].off, output=asked.output / one, resume="auto")
@@ -91,10 +93,9 @@ def run(name: str, asked: Asked, settings: Settings) -> None:
         for one in names:
             if not _finished(runs[one]):
                 train(runs[one], name)
-        whole = build(settings, name).to(device)
-        shown = held_out_of(settings, whole, asked.people, device)
+        shown = held_out_of(settings, whole.to(device), asked.people, device)
         drawn = {one: drawn_by(runs[one], name, shown.views, device) for one in names}
-        figures = judged(drawn, shown, finder, judges)
+        figures = judged(drawn, shown, finder, theirs)
     phases = {phase.name for phase in phases_of(whole)}
     rows = {
         one: Row(figures[one], shown.people, _losses(runs[one], phases), settings.pictures) for one in names
@@ -111,8 +112,8 @@ def run(name: str, asked: Asked, settings: Settings) -> None:
         else "no AKD: nobody finds landmarks here, or not every picture has true ones",
         "differences with 95 % intervals over the people; what another seed would change is not in them",
     ]
-    if "csim_synthetic" not in judges:
-        notes.append("no CSIM: --csim-synthetic names an embedder's weights")
+    if not theirs.judges():
+        notes.append("neither CSIM nor ACED: --csim-synthetic names an embedder's weights")
     _write(asked.output, f"Ablations of {name}", notes, rows, drawn, shown, entry)
 
 
@@ -142,11 +143,13 @@ def drawn_by(settings: Settings, name: str, views: Views, device: torch.device) 
 
 
 def judged(
-    drawn: Mapping[str, Tensor], shown: HeldOut, finder: Finder | None, judges: Mapping[str, Any]
+    drawn: Mapping[str, Tensor], shown: HeldOut, finder: Finder | None, theirs: Brought
 ) -> dict[str, dict[str, list[float]]]:
     """Of each variant, each picture's figures by their names in METRICS."""
     truth, mask = shown.views.image[:, -1], shown.mask.float()
     points, valid = shown.views.points[:, -1].cpu(), shown.views.valid[:, -1].cpu()
+    source, source_points = shown.views.image[:, 0].cpu(), shown.views.points[:, 0].cpu()
+    known = bool(valid.all() and shown.views.valid[:, 0].all())
     found: dict[str, dict[str, list[float]]] = {}
     for name, pages in drawn.items():
         found[name] = {
@@ -154,8 +157,11 @@ def judged(
             "psnr": pictures.psnr(pages, truth, mask).tolist(),
             "ssim": pictures.ssim_gauss11(pages, truth, mask).tolist(),
         }
-        if "csim_synthetic" in judges and bool(valid.all()):
-            found[name]["csim"] = judges["csim_synthetic"](pages.cpu(), truth.cpu(), points).tolist()
+        if known:
+            for judge in theirs.judges().values():
+                found[name]["csim"] = judge(pages.cpu(), truth.cpu(), points).tolist()
+            for apart in theirs.of_sources().values():
+                found[name]["aced"] = apart(pages.cpu(), points, source, source_points).tolist()
     if finder is not None and bool(valid.all()):
         true = finder(truth.cpu(), points)
         # A face that is there and isn't seen still lies where it lies.

@@ -19,6 +19,7 @@ METRICS = {
     "ssim": "SSIM",
     "akd": "AKD px",
     "csim": "CSIM synthetic",
+    "aced": "ACED synthetic",
 }
 STAYS = 0.01  # of a figure: by less it doesn't change, as far as papers' digits tell
 

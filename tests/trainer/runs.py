@@ -11,6 +11,7 @@ TINY = (
     "imf:tiny",
     "dae_gan:tiny",
     "landmark_gan:tiny",
+    "latent:tiny",
 )
 """The recipes' generators, in the size that runs on processors."""
 

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from models.identity_embedder import IdentityEmbedder
+from models.weights import save_state
 from tests.trainer.data.pretender import folder
 from trainer import ablate, checkpoint, recipes
 from trainer.evaluation.landmarks import Found
@@ -64,6 +66,20 @@ def test_a_table_holds_every_variant_and_goes_on(
         assert (output / name).stat().st_size > 0
 
 
+def test_an_embedder_tells_how_much_of_a_person_is_left(faces: Path, tmp_path: Path) -> None:
+    """CSIM beside the truth, and ACED beside the source."""
+    save_state(IdentityEmbedder(), tmp_path / "embedder.safetensors")
+    arguments = ["landmark_gan", *SHORT, "--data", str(faces), "--output", str(tmp_path / "table")]
+    arguments += ["--names", "whole", "--csim-synthetic", str(tmp_path / "embedder.safetensors")]
+    assert ablate.main(arguments) == 0
+    table = json.loads((tmp_path / "table" / "table.json").read_text())
+    figures = table["variants"]["whole"]["figures"]
+    assert set(figures) == {"l1", "psnr", "ssim", "csim", "aced"}
+    assert all(-1 <= one <= 1 for one in figures["csim"]["each"])
+    assert all(one > 0 for one in figures["aced"]["each"])
+    assert (tmp_path / "table" / "bars-aced.png").stat().st_size > 0
+
+
 def test_a_run_that_was_broken_off_goes_on(
     faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -108,6 +124,7 @@ def test_a_ladder_draws_the_same_pictures_whatever_it_trains_with(faces: Path, t
         (["imf", "--initial", "there"], "--initial is the table's own affair"),
         (["imf", "--ablate=pixel"], "--ablate is the table's own affair"),
         (["imf", "--people", "0"], "people 0"),
+        (["stylegan2", "--config", "tiny"], "stylegan2 draws nobody in particular"),
         (["imf", "--config", "tiny", "--data", "nowhere", "--landmarks", "none"], "nowhere"),
     ],
 )

@@ -15,7 +15,7 @@ from models.latent import Latent
 from models.stylegan2 import Generator
 from models.weights import seeded
 from tests.trainer import small_runs
-from trainer import chain, checkpoint, evaluate, export, journal, prepare, recipes, train
+from trainer import ablate, chain, checkpoint, evaluate, export, journal, prepare, recipes, train
 from trainer.data.rendering import Rendering, render_clips
 from trainer.data.walks import STRUCTURE, load_moves
 from trainer.recipes.latent import LatentRecipe
@@ -215,6 +215,21 @@ def test_a_stage_is_neither_exported_nor_judged_for_the_whole(
     network, training = generator_of(checkpoint_at(runs / "latent"))
     assert isinstance(network, Latent)
     assert training.recipe == "latent"
+
+
+def test_rows_of_ablations_share_what_comes_before(runs: Path, data: Path, tmp_path: Path) -> None:
+    words = ["--data", str(data), "--pictures", "8", "--output", f"{tmp_path}/table", "--people", "2"]
+    names = ["--names", "whole", "without-distance", "--landmarks", "none"]
+    assert ablate.main(["latent", *QUICK, *words, *given(runs), *names]) == 0
+    table = json.loads((tmp_path / "table" / "table.json").read_text())
+    assert list(table["variants"]) == ["whole", "without-distance"]
+    whole, dot = (averaged(tmp_path / "table" / name) for name in table["variants"])
+    before = averaged(runs / "latent_encoder")
+    for key, tensor in before.items():
+        if not key.startswith("f_"):
+            assert torch.equal(whole[key], tensor)
+            assert torch.equal(dot[key], tensor)
+    assert any(not torch.equal(whole[key], dot[key]) for key in whole)
 
 
 def test_without_its_3dmm_terms_no_face_model_is_needed(runs: Path, data: Path, tmp_path: Path) -> None:

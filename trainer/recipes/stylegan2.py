@@ -193,7 +193,7 @@ def _levels(pictures: Tensor) -> Tensor:
 
 
 ABLATIONS = {
-    "path-length": Ablation({"path_length": 0.0}, "codes are harder to find for pictures", "fid", 1),
+    "path-length": Ablation({"path_length": 0.0}, "codes are harder to find for pictures"),
     "mixing": Ablation({"mixing": 0.0}, "rows of a code rely on one another"),
     "augmentation": Ablation({"augmentation": 0.0}, "few pictures are learnt by heart"),
 }
