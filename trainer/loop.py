@@ -297,7 +297,7 @@ class Loop:
 
     def _memory(self) -> dict[str, Tensor]:
         """What the recipe remembers of its steps."""
-        return dict(self.recipe.named_buffers(recurse=False))
+        return {name: tensor for name, tensor in self.recipe.state_dict().items() if "." not in name}
 
     def _way_back(self) -> str:
         kept = latest(self.checkpoints.folder)
