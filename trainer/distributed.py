@@ -17,6 +17,7 @@ from trainer.data.workers import Rank
 PATIENCE = timedelta(minutes=10)  # for the others; after that one of them has died
 
 _alone: ContextVar[bool] = ContextVar("alone", default=False)
+_talking: ContextVar[dist.ProcessGroup | None] = ContextVar("talking", default=None)
 
 
 @contextmanager
@@ -39,9 +40,14 @@ def joined(device: torch.device, patience: timedelta = PATIENCE) -> Iterator[Ran
         world_size=world,
         timeout=patience,
     )
+    # torch (2.13) keeps DistributedDataParallel's group, with gloo's threads, beyond destroy_process_group.
+    # They could still be letting go of a tensor of Python's while the interpreter ends, and abort the
+    # process; what the functions below send goes through a group that does end.
+    token = _talking.set(dist.new_group(timeout=patience) if device.type == "cpu" else None)
     try:
         yield here
     finally:
+        _talking.reset(token)
         dist.destroy_process_group()
 
 
@@ -63,7 +69,7 @@ def mean_over_ranks(values: Mapping[str, Tensor]) -> dict[str, float]:
         return {}
     row = torch.stack([value.detach().float() for value in values.values()])
     if dist.is_initialized():
-        dist.all_reduce(row)
+        dist.all_reduce(row, group=_talking.get())
         row /= dist.get_world_size()
     return dict(zip(values, row.tolist(), strict=True))
 
@@ -101,7 +107,7 @@ class _Everybody(torch.autograd.Function):
     def forward(ctx: Any, codes: Tensor) -> Tensor:
         ctx.rows = len(codes)
         found = [torch.empty_like(codes) for _ in range(dist.get_world_size())]
-        dist.all_gather(found, codes.contiguous())
+        dist.all_gather(found, codes.contiguous(), group=_talking.get())
         return torch.cat(found)
 
     @staticmethod
@@ -120,7 +126,7 @@ def any_rank(here: bool, device: torch.device) -> bool:
     if not dist.is_initialized():
         return here
     flag = torch.tensor(float(here), device=device)
-    dist.all_reduce(flag, dist.ReduceOp.MAX)
+    dist.all_reduce(flag, dist.ReduceOp.MAX, group=_talking.get())
     return bool(flag.item())
 
 
@@ -129,5 +135,5 @@ def from_all_ranks(tensor: Tensor) -> list[Tensor]:
     if not dist.is_initialized():
         return [tensor]
     found: list[Tensor | None] = [None] * dist.get_world_size()
-    dist.all_gather_object(found, tensor)
+    dist.all_gather_object(found, tensor, group=_talking.get())
     return [one for one in found if one is not None]

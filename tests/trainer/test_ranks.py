@@ -17,6 +17,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from models import stylegan2
 from models.dae_gan import DaeGan
@@ -24,10 +25,10 @@ from models.dae_gan.reenactor import Layout
 from models.imf import Imf
 from models.imf.shape import SHAPES
 from models.landmark_gan import LandmarkGan
-from trainer import losses, recipes
+from trainer import distributed, losses, recipes
 from trainer.config import Learning
 from trainer.data.views import Views
-from trainer.distributed import everybody
+from trainer.distributed import any_rank, everybody, joined
 from trainer.recipe import Made, Phase, Recipe, Stage, Terms
 from trainer.stopwatch import Stopwatch
 from trainer.turns import Turn
@@ -327,3 +328,37 @@ def test_r1_that_leaves_a_parameter_out_is_not_averaged(tmp_path: Path) -> None:
     ranks wait for it, and each goes on with gradients of its own, of which torch says nothing."""
     first, second = over_ranks(tmp_path, "loose")
     assert furthest(first, second) > 1e-3
+
+
+def gloo_threads() -> int:
+    """That do what ranks ask of each other."""
+    names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+    return names.count("pt_gloo_runloop")
+
+
+def wrapped_and_left(store: Path, there: Connection) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}.items():
+            patch.setenv(name, value)
+        patch.setattr(
+            distributed, "rendezvous", lambda *_, **__: iter([(dist.FileStore(str(store), 1), 0, 1)])
+        )
+        with joined(torch.device("cpu")):
+            wrapper = DistributedDataParallel(nn.Linear(2, 1))
+            assert any_rank(True, torch.device("cpu"))
+            within = gloo_threads()
+        there.send((within, gloo_threads(), wrapper is not None))
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="/proc tells of threads")
+def test_what_was_sent_is_let_go_before_the_interpreter_ends(tmp_path: Path) -> None:
+    """A thread of gloo's that still holds a tensor of Python's then would abort the process. Those of
+    DistributedDataParallel's group stay; they hold none."""
+    here, there = FORKS.Pipe(duplex=False)
+    process = FORKS.Process(target=wrapped_and_left, args=(tmp_path / "store", there))
+    process.start()
+    there.close()
+    within, after, _ = here.recv()
+    process.join()
+    assert process.exitcode == 0
+    assert 0 < after < within
