@@ -154,8 +154,8 @@ def _time(
     )
     if any(pace is not None and pace.scaled for pace in paces.values()):
         lines.append(
-            "(scaled): a step with one sample, times the samples; a real one would have taken too long to "
-            "try here."
+            "(scaled): a step with fewer samples, times what they lack; a real one would have taken too long "
+            "to try here."
         )
     if settings.compile:
         lines.append("Measured without compiling.")

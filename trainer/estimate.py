@@ -48,7 +48,7 @@ class Pace:
     """How fast a stage is, as far as the networks go."""
 
     seconds: float  # of a step, all its parts
-    scaled: bool  # was that reckoned from steps of one sample?
+    scaled: bool  # was that reckoned from steps of fewer samples?
 
 
 Clock = Callable[[torch.device], float]
@@ -129,11 +129,12 @@ def pace_of(
     patience: float = PATIENCE,
     clock: Clock = now,
 ) -> Pace:
-    """Of a stage's steps, with random pictures: one of as few samples as will do, to warm up, then two real
-    ones, or two more of few where real ones would take longer than `patience` seconds."""
+    """Of a stage's steps, with random pictures: of as few samples as will do, then of more, while that takes
+    no time; then two real ones, unless those would take longer than `patience` seconds."""
     optimisers = optimisers_of(recipe, settings.learning, device.type == "cuda")
     turns = [Turn(phase, recipe, optimisers, settings.learning, settings.precision) for phase in stage.phases]
-    one = recipe.example(recipe.least, device)
+    samples = recipe.least
+    one = recipe.example(samples, device)
     recipe.train()
 
     def step(parts: Sequence[Seen]) -> float:
@@ -146,7 +147,11 @@ def pace_of(
     small = step([one])
     if small < patience / 4:  # the first one is slower, and where a step is long, not by much
         small = step([one])
-    times = share * settings.accumulate / recipe.least
+    # A recipe may draw no more pictures of a larger batch, and take little longer for it.
+    while samples < share and 2 * small <= patience / 4:
+        samples = min(2 * samples, share)
+        small = step([recipe.example(samples, device)])
+    times = share * settings.accumulate / samples
     if REAL_STEPS * times * small > patience:
         return Pace(times * small, scaled=True)
     parts = [recipe.example(share, device) for _ in range(settings.accumulate)]

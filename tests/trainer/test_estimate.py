@@ -160,10 +160,20 @@ def test_steps_and_hours_follow_from_the_clock() -> None:
 def test_long_steps_are_reckoned_from_short_ones() -> None:
     settings, recipe = tiny("landmark_gan", pictures=50, batch=8, accumulate=2)
     (stage,) = recipe.stages()
-    pace = pace_of(stage, recipe, settings, 4, CPU, patience=47, clock=clock_of(3.0))
+    pace = pace_of(stage, recipe, settings, 4, CPU, patience=23, clock=clock_of(3.0))
     assert pace == estimate.Pace(8 * 3.0, scaled=True)
-    pace = pace_of(stage, recipe, settings, 4, CPU, patience=48, clock=clock_of(3.0))
+    pace = pace_of(stage, recipe, settings, 4, CPU, patience=24, clock=clock_of(3.0))
     assert pace == estimate.Pace(3.0, scaled=False)
+
+
+def test_samples_that_take_no_time_are_not_reckoned_with() -> None:
+    """`latent` draws the same few pictures of videos, however many they are."""
+    settings, recipe = tiny("landmark_gan", pictures=640, batch=64, accumulate=4)
+    (stage,) = recipe.stages()
+    pace = pace_of(stage, recipe, settings, 16, CPU, patience=24, clock=clock_of(3.0))
+    assert pace == estimate.Pace(3.0, scaled=False)
+    pace = pace_of(stage, recipe, settings, 16, CPU, patience=23.9, clock=clock_of(3.0))
+    assert pace == estimate.Pace(64 * 3.0, scaled=True)
 
 
 def test_a_step_that_does_not_fit_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
