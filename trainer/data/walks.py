@@ -23,7 +23,9 @@ from trainer.data.synthetic.seeds import rng
 STRUCTURE = (*EXPRESSIONS, "gaze_yaw", "gaze_pitch", "yaw", "pitch", "roll")
 FPS = 25
 FURTHEST = 3.0  # deviations of a number
-STEP = 5  # frames of a motion at FPS from one frame of a walk to the next: eight of them are 1.6 s
+STEP = 10  # frames of a motion at FPS from one frame of a walk to the next: eight of them are 3.2 s
+STYLE = "wild"  # of the motions: as far as rendered stills differ; people who sit and talk move half as far
+REACH = 0.8  # of the way from the mean code to a drawn one: as far as the encoder's codes of pictures lie
 
 
 class Walked(NamedTuple):
@@ -162,7 +164,7 @@ class WalkStream:
         path = torch.zeros(self.frames, len(STRUCTURE))
         offset = torch.zeros(self.frames, *self.moves.offsets.shape[2:])
         if random.random() < 0.5 and self.moves.fit > 0:
-            motion = draw_motion(self.seed, [number], self.frames * STEP, FPS)
+            motion = draw_motion(self.seed, [number], self.frames * STEP, FPS, STYLE)
             path = (numbers_of(motion)[::STEP] - self.moves.mean) / self.moves.deviation
             path = path.clamp(-FURTHEST, FURTHEST)
         else:
@@ -173,9 +175,10 @@ class WalkStream:
 
 
 def people(network: Latent, z: Tensor, way: Way) -> Tensor:
-    """B×L×C: the mapping's codes, less what they say of a motion: what a code of the mapping does by itself,
-    would else count as how he looks. z: B×C."""
-    code = network.generator.map(z).unsqueeze(1).expand(-1, len(network.latent_avg), -1)
+    """B×L×C: the mapping's codes, drawn towards the mean, less what they say of a motion: what a code of the
+    mapping does by itself, would else count as how he looks. z: B×C."""
+    mean = network.latent_avg
+    code = mean + REACH * (network.generator.map(z).unsqueeze(1) - mean)
     said = torch.einsum("blc,lcp->bp", code, way.reading) + way.bias
     return code - torch.einsum("bp,plc->blc", said.clamp(-FURTHEST, FURTHEST), way.directions)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from models.latent import Latent, Layout
 from trainer.data.synthetic.motion import draw_motion
 from trainer.data.walks import (
+    REACH,
     STRUCTURE,
     Moves,
     WalkStream,
@@ -67,7 +68,7 @@ def test_what_a_code_says_of_a_motion_is_read() -> None:
 
 
 def test_people_do_nothing_of_their_own() -> None:
-    """What their codes said of a motion is taken off."""
+    """What their codes said of a motion is taken off. The mean code is nought here."""
     torch.manual_seed(0)
     network = Latent(layout=SMALL).eval()
     encoded, numbers, _ = known(unlike=0.05)
@@ -78,7 +79,7 @@ def test_people_do_nothing_of_their_own() -> None:
         return (torch.einsum("blc,lcp->bp", code, way.reading) + way.bias)[:, STRUCTURE.index("yaw") :]
 
     with torch.no_grad():
-        before = network.generator.map(z).unsqueeze(1).expand(-1, ROWS, -1)
+        before = REACH * network.generator.map(z).unsqueeze(1).expand(-1, ROWS, -1)
         after = people(network, z, way)
     assert float(read(after).norm()) < 0.5 * float(read(before).norm())
     assert torch.equal(after[:, MOVING:], before[:, MOVING:])
@@ -104,7 +105,7 @@ def test_a_walk_is_one_person_s_who_moves_about_a_middle() -> None:
     with torch.no_grad():
         found = codes(network, walked, made.way)
         person = people(network, walked.z, made.way)
-        mapped = network.generator.map(walked.z)
+        mapped = REACH * network.generator.map(walked.z)
     assert found.shape == (16, 8, ROWS, STYLE)
     labelled = walked.path.flatten(1).any(1)
     assert labelled.any()
