@@ -4,6 +4,7 @@ source and of the mean face:
     python -m trainer.evaluate --weights runs/imf-tiny/checkpoints/best.pt --output reports/imf
     python -m trainer.evaluate --weights imf.safetensors --data data/vfhq --output reports/imf-vfhq
     python -m trainer.evaluate --weights warp --landmarks regressor.safetensors --output reports/warp
+    python -m trainer.evaluate --weights runs/latent --protocol sequences --output reports/videos
 
 On rendered people (`synthetic`) a person drawn with somebody else's motion has a true picture; a prepared
 folder's clips are reenacted with their own. Written are metrics.json (settings and all figures), clips.json
@@ -12,12 +13,13 @@ folder's clips are reenacted with their own. Written are metrics.json (settings 
 
 import contextlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from models import weights
 from models.coefficients import FaceModel
@@ -27,14 +29,16 @@ from trainer.chain import face_model
 from trainer.data.files import write_text
 from trainer.evaluation import framing, pages, record, report
 from trainer.evaluation.brought import Brought, brought
-from trainer.evaluation.framing import Network
+from trainer.evaluation.framing import Framed, Network
 from trainer.evaluation.landmarks import Finder, MediaPipe, mediapipe_there, regressor_of
 from trainer.evaluation.pairs import Pairs, crossing_pairs, dataset_pairs, self_pairs
 from trainer.evaluation.probing import codes_of, gallery, probe
-from trainer.evaluation.readings import evaluate
+from trainer.evaluation.readings import Readings, evaluate
 from trainer.evaluation.retrieval import NETWORK, retrieval
+from trainer.evaluation.sequences import folder_sequences, rendered_sequences
 from trainer.evaluation.settings import SYNTHETIC, Settings
 from trainer.evaluation.steadiness import possible, steadiness
+from trainer.evaluation.streaming import Streamed, follow
 from trainer.evaluation.transfer import company, transfer
 from trainer.evaluation.weights import network_of
 from trainer.metrics.availability import WIDTHS
@@ -58,7 +62,8 @@ def measure(
 ) -> dict[str, Any]:
     """All of it, written to the folder. Returns what metrics.json holds."""
     device = next(iter([*network.parameters(), *network.buffers()])).device
-    spec, clips = network.spec, []
+    spec = network.spec
+    clips: list[Mapping[str, Any]] = []
     document: dict[str, Any] = {
         "format": record.FORMAT,
         "network": {
@@ -66,7 +71,7 @@ def measure(
             "file": settings.weights,
             "sha256": weights.digest(network.state_dict()) if spec.needs_weights else None,
         },
-        "settings": asdict(settings),
+        "settings": asdict(settings) | {"style": settings.motion},
         "device": torch.cuda.get_device_name() if device.type == "cuda" else "CPU",
         "torch": torch.__version__,
         "landmarks": "nobody looks for them: no AKD" if finder is None else finder.name,
@@ -75,27 +80,71 @@ def measure(
         "brought": theirs.told(),
     }
     size = settings.size or min(round(LARGER * spec.source.size), LARGEST)
-    for pairs in _pairs(settings, size, device):
-        found = evaluate(network, pairs, finder, theirs.judges(), theirs.of_sources())
-        page = f"pictures/{found.experiment}.png"
-        pages.save_picture(settings.output / page, pages.page(found))
-        if settings.pictures:
-            pages.save_pictures(settings.output / "pictures" / found.experiment, found)
-        document["experiments"][found.experiment] = {
-            **record.of_readings(found, spec.name),
-            "pictures": [page],
+    if settings.protocol == "sequences":
+        found = _of_sequences(settings, network, finder, theirs, size, device)
+        document["experiments"][found.readings.experiment] = {
+            **record.of_sequences(found, spec.name),
+            "pictures": [_page(settings, found.readings)],
         }
-        clips += [dict(one) for one in found.clips]
-        tell(f"{found.experiment}: {len(found.pictures.network)} pictures", NAME)
+        return _written(settings, document, found.readings.clips)
+    for pairs in _pairs(settings, size, device):
+        readings = evaluate(network, pairs, finder, theirs.judges(), theirs.of_sources())
+        if settings.pictures:
+            pages.save_pictures(settings.output / "pictures" / readings.experiment, readings)
+        document["experiments"][readings.experiment] = {
+            **record.of_readings(readings, spec.name),
+            "pictures": [_page(settings, readings)],
+        }
+        clips += readings.clips
+        tell(f"{readings.experiment}: {len(readings.pictures.network)} pictures", NAME)
     if settings.data == SYNTHETIC:
         document |= _of_codes(settings, network, size, device)
         if isinstance(network, Latent) and settings.transfers:
             document["transfer"] = _of_transfer(settings, network, judge, size, device)
+    return _written(settings, document, clips)
+
+
+def _written(
+    settings: Settings, document: dict[str, Any], clips: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
     record.save(settings.output / "metrics.json", document)
     record.save(settings.output / "clips.json", {"clips": clips})
     write_text(settings.output / "report.md", report.markdown(document))
     write_text(settings.output / "report.html", report.html(document))
     return document
+
+
+def _page(settings: Settings, found: Readings) -> str:
+    """Its place in the report's folder."""
+    page = f"pictures/{found.experiment}.png"
+    pages.save_picture(settings.output / page, pages.page(found))
+    return page
+
+
+def _of_sequences(
+    settings: Settings,
+    network: Network,
+    finder: Finder | None,
+    theirs: Brought,
+    size: int,
+    device: torch.device,
+) -> Streamed:
+    asked = settings.sequences, settings.sequence_frames
+    if settings.data == SYNTHETIC:
+        people, held_out = settings.identities, settings.held_out
+        there = rendered_sequences(settings.seed, *asked, people, size, device, settings.motion, held_out)
+    else:
+        there = folder_sequences(Path(settings.data), settings.seed, *asked, settings.held_out)
+    folder = settings.output / "pictures" / there.name
+
+    def keep(number: int, clip: Framed, begin: int, drawn: Tensor) -> None:
+        pages.save_sequence(folder / f"{number:03d}", clip, begin, drawn)
+
+    def told(number: int, frames: int) -> None:
+        tell(f"sequence {number + 1} of {len(there.each)}: {frames} frames", NAME)
+
+    judges = theirs.judges(), theirs.of_sources()
+    return follow(network, there, device, finder, *judges, keep if settings.pictures else None, told)
 
 
 def _pairs(settings: Settings, size: int, device: torch.device) -> Iterator[Pairs]:
@@ -107,7 +156,7 @@ def _pairs(settings: Settings, size: int, device: torch.device) -> Iterator[Pair
         return
     counts = (settings.identities, settings.motions, settings.frames)
     crossing = crossing_pairs(
-        settings.seed, *counts, size, device, settings.style, held_out=settings.held_out
+        settings.seed, *counts, size, device, settings.motion, held_out=settings.held_out
     )
     yield crossing
     yield self_pairs(crossing)
@@ -128,7 +177,7 @@ def _of_codes(settings: Settings, network: Network, size: int, device: torch.dev
             settings.probes,
             size=size,
             device=device,
-            style=settings.style,
+            style=settings.motion,
             held_out=settings.held_out,
         )
         found["probes"] = record.of_probes(probe(codes_of(network, shown)))
@@ -141,7 +190,7 @@ def _of_transfer(
     settings: Settings, network: Latent, judge: FaceModel | None, size: int, device: torch.device
 ) -> dict[str, Any]:
     people = company(
-        network.spec, settings.seed, settings.transfers, size, device, settings.style, settings.held_out
+        network.spec, settings.seed, settings.transfers, size, device, settings.motion, settings.held_out
     )
     found = transfer(network, people, judge, settings.seed)
     page = "pictures/transfer.png"
@@ -183,9 +232,10 @@ def run(settings: Settings) -> dict[str, Any]:
     theirs = brought(settings.lpips, settings.csim_synthetic, features)
     judge = None
     if settings.coefficients is not None:
-        if not isinstance(network, Latent) or settings.data != SYNTHETIC or not settings.transfers:
+        judged = settings.protocol == "pairs" and settings.data == SYNTHETIC and settings.transfers
+        if not isinstance(network, Latent) or not judged:
             raise ValueError(
-                "coefficients: they judge transfers of latent on rendered people; leave them out"
+                "coefficients: they judge transfers of latent beside rendered pairs; leave them out"
             )
         judge = face_model(settings.coefficients).to(device)
     with finder_of(settings.landmarks, device) as finder:

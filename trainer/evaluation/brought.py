@@ -11,7 +11,7 @@ from torch import Tensor
 from models.identity_embedder import SIDE, IdentityEmbedder
 from trainer.data.realism.crops import cut
 from trainer.evaluation.landmarks import squares_about
-from trainer.evaluation.readings import Judge, SourceJudge
+from trainer.evaluation.looking import Judge, SourceJudge
 from trainer.metrics.availability import (
     WIDTHS,
     Features,

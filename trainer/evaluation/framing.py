@@ -149,4 +149,4 @@ def _hull(points: Tensor, size: int) -> Tensor:
     reach = (points[..., :2].float() @ across).amax(1)  # K×D
     line = (torch.arange(size, device=points.device) + 0.5) / size
     along = line[:, None, None] * across[1] + line[None, :, None] * across[0]  # size×size×D
-    return (along <= reach[:, None, None]).all(-1)
+    return torch.stack([(along <= one).all(-1) for one in reach])  # all at once is gigabytes of a long clip

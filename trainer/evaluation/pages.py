@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainer.drawings import error_map, panel, to_levels
+from trainer.evaluation.framing import Framed
 from trainer.evaluation.readings import Readings
 from trainer.evaluation.transfer import Transfer
 
@@ -50,8 +51,18 @@ def save_picture(path: Path, picture: Tensor) -> None:
 def save_pictures(folder: Path, found: Readings) -> None:
     """All that was drawn and the truth of each: for networks that run elsewhere."""
     truth = torch.cat([clip.truth for clip in found.framed])
-    for number, (drawn, true) in enumerate(zip(found.pictures.network, truth, strict=True)):
-        save_picture(folder / f"{number:05d}-drawn.png", drawn)
+    _save_both(folder, 0, found.pictures.network, truth)
+
+
+def save_sequence(folder: Path, clip: Framed, begin: int, drawn: Tensor) -> None:
+    """The same of (a part of) one sequence, whose first frame here is number `begin`, and its source."""
+    save_picture(folder / "source.png", clip.source.image[0])
+    _save_both(folder, begin, drawn, clip.truth)
+
+
+def _save_both(folder: Path, begin: int, drawn: Tensor, truth: Tensor) -> None:
+    for number, (picture, true) in enumerate(zip(drawn, truth, strict=True), begin):
+        save_picture(folder / f"{number:05d}-drawn.png", picture)
         save_picture(folder / f"{number:05d}-truth.png", true)
 
 

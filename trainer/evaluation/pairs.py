@@ -25,7 +25,7 @@ from trainer.data.samples import Sample
 from trainer.data.synthetic.motion import STILLS, Motion, draw_motion
 from trainer.data.synthetic.people import CLIPS
 
-Kind = Literal["crossing", "self"]
+Kind = Literal["crossing", "self", "sequences"]
 LEARNT = 32  # people of the training split that the mean face is of
 SEARCHED = 1_000_000  # identities among which those of a split are looked for
 
@@ -46,6 +46,7 @@ class Pairs(NamedTuple):
     learnt: tuple[Sample, ...]  # of the training split: for the mean face
     consecutive: bool = False  # frames 1 … F follow one another as in a video
     notes: tuple[str, ...] = ()  # what was left out
+    exact: bool = True  # the target's frames are the truth in the source's own scene
 
     @property
     def name(self) -> str:
@@ -54,8 +55,8 @@ class Pairs(NamedTuple):
 
     def to(self, device: torch.device) -> "Pairs":
         """With all pictures on that device."""
-        pairs = tuple(Pair(_moved(one.target, device), _moved(one.driving, device)) for one in self.pairs)
-        return self._replace(pairs=pairs, learnt=tuple(_moved(one, device) for one in self.learnt))
+        pairs = tuple(Pair(moved(one.target, device), moved(one.driving, device)) for one in self.pairs)
+        return self._replace(pairs=pairs, learnt=tuple(moved(one, device) for one in self.learnt))
 
 
 def identities_of(seed: int, count: int, split: Split = "test", held_out: float = HELD_OUT) -> list[int]:
@@ -104,7 +105,7 @@ def crossing_pairs(
             motion = _motion(seed, person, driver, number, frames, style, consecutive)
             # The driver's own scenes come after those that he is seen in as a source.
             clips = [
-                _rendered(seed, who, clip, motion, size, device)
+                rendered(seed, who, clip, motion, size, device)
                 for who, clip in ((person, number), (driver, motions + number))
             ]
             pairs.append(Pair(*clips))
@@ -164,14 +165,20 @@ def dataset_pairs(folder: Path, clips: int = 48, frames: int = 6, held_out: floa
         pairs.append(Pair(sample, sample))
     if not pairs:
         raise ValueError(f"{folder}: none of the clips to test has two frames with a face")
+    notes = [f"{faceless} frames without a face were left out: nothing is known of one"] if faceless else []
+    notes += [f"{short} clips with fewer than two frames were left out"] if short else []
+    learnt = learnt_of(folder, held_out)
+    return Pairs("self", dataset.index.kind == "synthetic", tuple(pairs), learnt, notes=tuple(notes))
+
+
+def learnt_of(folder: Path, held_out: float = HELD_OUT) -> tuple[Sample, ...]:
+    """Two frames each of clips of a prepared folder that training may see. Raises ValueError where there are
+    none."""
     learners = ClipDataset(folder, "train", held_out)
-    learnt = tuple(
+    return tuple(
         learners[number].read(_evenly(learners[number].entry.frames, 2))
         for number in _evenly(len(learners), LEARNT)
     )
-    notes = [f"{faceless} frames without a face were left out: nothing is known of one"] if faceless else []
-    notes += [f"{short} clips with fewer than two frames were left out"] if short else []
-    return Pairs("self", dataset.index.kind == "synthetic", tuple(pairs), learnt, notes=tuple(notes))
 
 
 def _motion(
@@ -186,9 +193,10 @@ def _motion(
     return Motion(*(torch.cat(parts) for parts in zip(own, theirs, strict=True)))
 
 
-def _rendered(
+def rendered(
     seed: int, identity: int, clip: int, motion: Motion, size: int, device: torch.device | str
 ) -> Sample:
+    """A person in the scene of that clip, doing anything, without motion blur. size: pixels."""
     from trainer.data.synthetic.clip import render_motion  # making its template takes seconds
 
     with torch.no_grad():
@@ -197,7 +205,8 @@ def _rendered(
     return sample_of(found, *names, (), ())
 
 
-def _moved(sample: Sample, device: torch.device) -> Sample:
+def moved(sample: Sample, device: torch.device) -> Sample:
+    """With its pictures and their truth on that device."""
     return sample._replace(
         picture=sample.picture.to(device),
         points=sample.points.to(device),

@@ -5,29 +5,23 @@ with "face" in its name counts the face only (`framing.py`), one with "whole" th
 wins the background.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import torch
-from torch import Tensor
 
-from models.contract import Observation
-from models.face_geometry import LANDMARKS_68
 from trainer.evaluation.framing import Framed, Network, framed
 from trainer.evaluation.landmarks import Finder
+from trainer.evaluation.looking import Judge, Looked, Rows, SourceJudge, look
 from trainer.evaluation.pairs import Pairs
 from trainer.evaluation.reenactment import Drawn, copies, mean_face, reenact
-from trainer.metrics import landmarks, pictures
+from trainer.metrics import landmarks
 from trainer.metrics.probes import swap_error
 from trainer.metrics.summary import Summary, summary
 
 Better = Literal["lower", "higher"]
-RADIUS = pictures.RADIUS
-Judge = Callable[[Tensor, Tensor, Tensor], Tensor]  # pictures, truth, the truth's landmarks → B
-# Of pictures and their sources: pictures, the truth's landmarks, sources, their landmarks → B
-SourceJudge = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 class Measure(NamedTuple):
@@ -134,158 +128,100 @@ def judged(
     of_sources: Mapping[str, SourceJudge] = MappingProxyType({}),
 ) -> Readings:
     """Pictures that are there already. clips: of the pairs, in the crops that the pictures are drawn in."""
-    truth = torch.cat([clip.truth for clip in clips])
-    lengths = [len(clip.truth) for clip in clips]
-    number = torch.repeat_interleave(torch.arange(len(clips)), torch.tensor(lengths))
-    people = [str(pairs.pairs[clip].target.identity) for clip in number.tolist()]
-    notes = list(pairs.notes)
-    masks = _masks(clips)
-    if masks is None:
-        notes.append("no figures of the face alone: the pictures have neither landmarks nor masks")
+    seen = look(pairs, clips, drawn, finder, judges, of_sources)
+    return Readings(pairs.name, *joined(pairs.name, [seen], finder, pairs.notes), tuple(clips), drawn)
+
+
+def joined(
+    experiment: str, seen: Sequence[Looked], finder: Finder | None = None, notes: Sequence[str] = ()
+) -> tuple[tuple[Reading, ...], tuple[Mapping[str, Any], ...], tuple[str, ...]]:
+    """Figures, clips and notes (`Readings`) of all that was looked at. finder: as it was."""
+    said = list(notes)
+    if not all(one.masked for one in seen if one.exact):
+        said.append("no figures of the face alone: the pictures have neither landmarks nor masks")
     values: dict[str, list[Rows]] = {}
-    for shown in drawn:
-        for name, rows in _of_pictures(shown, truth, masks).items():
-            values.setdefault(name, []).append(rows)
-    points = torch.cat([clip.points for clip in clips]).cpu()
-    for name, judge in judges.items():
-        # Only where it is known where the face is.
-        there = torch.cat([clip.valid for clip in clips]).cpu().nonzero().squeeze(1)
-        if len(there):
-            values[name] = [
-                Rows(judge(shown.cpu()[there], truth.cpu()[there], points[there]).tolist(), there.tolist())
-                for shown in drawn
-            ]
-    for name, compare in of_sources.items():
-        there = torch.cat([clip.valid & clip.source.valid for clip in clips]).cpu().nonzero().squeeze(1)
-        if len(there):
-            own = torch.cat([_points(clip.source).expand_as(clip.points) for clip in clips]).cpu()[there]
-            sources = drawn.copy.cpu()[there]
-            values[name] = [
-                Rows(compare(shown.cpu()[there], points[there], sources, own).tolist(), there.tolist())
-                for shown in drawn
-            ]
+    for begin, one in zip(_begins(seen), seen, strict=True):
+        for name, columns in one.values.items():
+            before = values.setdefault(name, [Rows([], []) for _ in columns])
+            for column, more in zip(before, columns, strict=True):
+                column.values.extend(more.values)
+                column.rows.extend(begin + row for row in more.rows)
+    masked = sum(len(one.heads) for one in seen if one.exact and one.masked)
     faces = len(values["l1_face"][0].rows) if "l1_face" in values else 0
-    if masks is not None and (gone := len(truth) - faces):
-        notes.append(f"{gone} of {len(truth)} pictures have no face in the crop: not in the face's figures")
+    if gone := masked - faces:
+        said.append(f"{gone} of {masked} pictures have no face in the crop: not in the face's figures")
     if finder is not None:
-        found, said = _of_landmarks(finder, clips, drawn, truth)
-        notes += said
+        found, words = _of_landmarks(finder, seen)
+        said += words
         values |= found
+    heads = [head for one in seen for head in one.heads]
     figures = []
     for name, columns in values.items():
-        summaries = [summary(one.values, [people[row] for row in one.rows]) for one in columns]
-        figures.append(Reading(pairs.name, name, *summaries))
-    told = tuple(_told(pairs, clip, number, values) for clip in range(len(clips)))
-    return Readings(pairs.name, tuple(figures), told, tuple(notes), tuple(clips), drawn)
-
-
-class Rows(NamedTuple):
-    """A figure of some of the pictures."""
-
-    values: list[float]
-    rows: list[int]  # which pictures these are
-
-
-def _of_pictures(shown: Tensor, truth: Tensor, masks: Tensor | None) -> dict[str, Rows]:
-    every = list(range(len(truth)))
-    found = {
-        "l1_whole": Rows(pictures.l1(shown, truth).tolist(), every),
-        "psnr_whole": Rows(pictures.psnr(shown, truth).tolist(), every),
-        "ssim_gauss11_whole": Rows(pictures.ssim_gauss11(shown, truth).tolist(), every),
-    }
-    if min(truth.shape[2:]) >= pictures.MS_SMALLEST:
-        found["ms_ssim_whole"] = Rows(pictures.ms_ssim(shown, truth).tolist(), every)
-    if masks is None:
-        return found
-    # Of SSIM, windows that reach over the border don't count.
-    there = masks[:, :, RADIUS:-RADIUS, RADIUS:-RADIUS].flatten(1).any(1).nonzero().squeeze(1)
-    if not len(there):
-        return found
-    some, true, mask = shown[there], truth[there], masks[there]
-    face = {
-        "l1_face": Rows(pictures.l1(some, true, mask).tolist(), there.tolist()),
-        "psnr_face": Rows(pictures.psnr(some, true, mask).tolist(), there.tolist()),
-        "ssim_gauss11_face": Rows(pictures.ssim_gauss11(some, true, mask).tolist(), there.tolist()),
-    }
-    return face | found
-
-
-def _of_landmarks(
-    finder: Finder, clips: Sequence[Framed], drawn: Drawn, truth: Tensor
-) -> tuple[dict[str, list[Rows]], list[str]]:
-    """The landmarks' figures, and what has to be known of them."""
-    known = torch.cat([clip.points for clip in clips])
-    sources = [clip.source.points for clip in clips]
-    shown_in_source = torch.cat(
-        [
-            clip.points if own is None else own.expand_as(clip.points)
-            for own, clip in zip(sources, clips, strict=True)
+        summaries = [
+            summary(one.values, [str(heads[row]["identity"]) for row in one.rows]) for one in columns
         ]
-    )
-    valid = torch.cat([clip.valid for clip in clips]).cpu()
-    there = valid.nonzero().squeeze(1)
+        figures.append(Reading(experiment, name, *summaries))
+    return tuple(figures), tuple(_told(experiment, heads, values)), tuple(said)
+
+
+def _of_landmarks(finder: Finder, seen: Sequence[Looked]) -> tuple[dict[str, list[Rows]], list[str]]:
+    """The landmarks' figures, and what has to be known of them."""
     notes = [f"landmarks by {finder.name}; the same looks at the truth"]
-    if not len(there):
+    there = [(begin, one.marks) for begin, one in zip(_begins(seen), seen, strict=True) if one.marks]
+    if not there:
         return {}, [*notes, "no AKD: the pictures have no landmarks"]
-    rows = there.tolist()
-    known = known.cpu()[there]
-    true = finder(truth.cpu()[there], known)
-    # A face that is there and isn't seen still lies where it lies.
-    own = known[:, list(LANDMARKS_68), :2]
-    reference = torch.where(true.valid.view(-1, 1, 1), true.points, own)
-    if missed := int((~true.valid).sum()):
+    reference, source = (
+        torch.cat(part) for part in zip(*((one.reference, one.source) for _, one in there), strict=True)
+    )
+    points = torch.cat([one.points for _, one in there], 1)
+    valid = torch.cat([one.valid for _, one in there], 1)
+    rows = [begin + row for begin, one in there for row in one.rows]
+    if missed := sum(one.missed for _, one in there):
         notes.append(f"in {missed} of {len(rows)} true pictures no face is found: their own landmarks stand")
     values: dict[str, list[Rows]] = {"akd_l2_256": [], "akd_l1_256": [], "faceless": []}
-    where = Drawn(known, shown_in_source.cpu()[there], known.mean(0).expand_as(known))
-    found = [finder(shown.cpu()[there], place) for shown, place in zip(drawn, where, strict=True)]
     # All in one call: the worst that anybody reaches is everybody's worst case.
-    points, seen = torch.cat([one.points for one in found]), torch.cat([one.valid for one in found])
-    joined = reference.repeat(len(found), 1, 1)
+    every = reference.repeat(len(points), 1, 1)
     for name, function in (("akd_l2_256", landmarks.akd_l2_256), ("akd_l1_256", landmarks.akd_l1_256)):
-        for part in torch.split(function(points, joined, seen), len(rows)):
+        for part in torch.split(function(points.flatten(0, 1), every, valid.flatten()), len(rows)):
             values[name].append(Rows(part.tolist(), rows))
-    copied = found[1]
-    source = torch.where(copied.valid.view(-1, 1, 1), copied.points, where.copy[:, list(LANDMARKS_68), :2])
     # Who keeps still shows nothing.
     moved = (source != reference).flatten(1).any(1).nonzero().squeeze(1)
     if len(moved):
         values["swap_error_68"] = [
             Rows(
-                swap_error(one.points[moved], reference[moved], source[moved])
-                .where(one.valid[moved], 1.0)
-                .tolist(),
-                there[moved].tolist(),
+                swap_error(one[moved], reference[moved], source[moved]).where(found[moved], 1.0).tolist(),
+                [rows[row] for row in moved.tolist()],
             )
-            for one in found
+            for one, found in zip(points, valid, strict=True)
         ]
-    values["faceless"] = [Rows((~one.valid).double().tolist(), rows) for one in found]
+    values["faceless"] = [Rows((~found).double().tolist(), rows) for found in valid]
     return values, notes
 
 
-def _points(seen: Observation) -> Tensor:
-    assert seen.points is not None, "framed pictures have landmarks"
-    return seen.points
+def _begins(seen: Sequence[Looked]) -> list[int]:
+    """The number of each one's first picture."""
+    return [sum(len(one.heads) for one in seen[:place]) for place in range(len(seen))]
 
 
-def _masks(clips: Sequence[Framed]) -> Tensor | None:
-    """C·F×1×S×S float32; None where any clip's are unknown."""
-    masks = [clip.mask for clip in clips]
-    known = [mask for mask in masks if mask is not None]
-    return torch.cat(known).float() if len(known) == len(masks) else None
-
-
-def _told(pairs: Pairs, clip: int, number: Tensor, values: Mapping[str, Sequence[Rows]]) -> dict[str, Any]:
-    pair = pairs.pairs[clip]
-    own = set((number == clip).nonzero().squeeze(1).tolist())
-    means = {}
-    for name, (first, *_) in values.items():
-        mine = [value for value, row in zip(first.values, first.rows, strict=True) if row in own]
-        means[name] = sum(mine) / len(mine) if mine else None
-    return {
-        "experiment": pairs.name,
-        "clip": pair.target.clip,
-        "identity": pair.target.identity,
-        "driver": pair.driving.clip,
-        "pictures": len(own),
-        "figures": means,
-    }
+def _told(
+    experiment: str, heads: Sequence[Mapping[str, Any]], values: Mapping[str, Sequence[Rows]]
+) -> Iterator[dict[str, Any]]:
+    """Clip after clip."""
+    names = [tuple(head.values()) for head in heads]
+    whose = dict(zip(names, heads, strict=True))
+    clips = {name: number for number, name in enumerate(whose)}
+    number = [clips[name] for name in names]
+    means: list[dict[str, float | None]] = [dict.fromkeys(values) for _ in clips]
+    for figure, (one, *_) in values.items():
+        mine: list[list[float]] = [[] for _ in clips]
+        for value, row in zip(one.values, one.rows, strict=True):
+            mine[number[row]].append(value)
+        for mean, own in zip(means, mine, strict=True):
+            mean[figure] = sum(own) / len(own) if own else None
+    for name, place in clips.items():
+        yield {
+            "experiment": experiment,
+            **whose[name],
+            "pictures": number.count(place),
+            "figures": means[place],
+        }

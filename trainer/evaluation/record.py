@@ -11,6 +11,7 @@ from trainer.evaluation.papers import reported
 from trainer.evaluation.probing import MOTIONS, Probed
 from trainer.evaluation.readings import Reading, Readings
 from trainer.evaluation.retrieval import Retrieved
+from trainer.evaluation.streaming import Streamed
 from trainer.evaluation.transfer import BASELINES, Followed, Transfer
 from trainer.metrics.summary import Summary
 
@@ -28,6 +29,18 @@ def of_readings(found: Readings, network: str) -> Document:
 
 def of_steadiness(found: Mapping[str, Summary]) -> Document:
     return {name: one._asdict() for name, one in found.items()}
+
+
+def of_sequences(found: Streamed, network: str) -> Document:
+    return {
+        **of_readings(found.readings, network),
+        "sequences": len({(one["clip"], one["driver"]) for one in found.readings.clips}),
+        "frames": list(found.frames),
+        "steadiness": of_steadiness(found.flicker),
+        "paper": {
+            name: reported(network, found.readings.experiment, name) for name in ("akd_l2_256", "aced_l1")
+        },
+    }
 
 
 def of_probes(found: Probed) -> Document:

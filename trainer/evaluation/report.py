@@ -16,6 +16,7 @@ WORDS = "source, driving, drawn, truth, and how far drawn and source are from th
 KINDS = {
     "crossing": "Cross-identity: a person drawn with somebody else's motion, beside a true picture of that",
     "self": "Self-reenactment: a person drawn with his own motion",
+    "sequences": "Videos, each shown by a frame of another video of the same person",
 }
 
 WAYS = {
@@ -79,16 +80,10 @@ def _blocks(document: Document) -> Iterable[Block]:
         f"People whom training with this seed holds out; motion absolute. {document['framing']}"
     )
     for name, found in document["experiments"].items():
-        yield from _experiment(name, found)
+        yield from _experiment(name, found, document["brought"])
     if steady := document.get("steadiness"):
         yield Heading("Flicker, synthetic")
-        yield Text(
-            "Mean absolute difference of the face from frame to frame, after the true clip's estimated "
-            "motion was taken out. The truth's own says how good that estimate is."
-        )
-        yield Table(
-            ("shown", "flicker", "95 %", "n", "people"), [_summarised(*one) for one in steady.items()]
-        )
+        yield from _flicker(steady)
     if probes := document.get("probes"):
         yield from _probes(probes)
     if found := document.get("retrieval"):
@@ -99,9 +94,11 @@ def _blocks(document: Document) -> Iterable[Block]:
     yield Table(("figure", ""), [(name, _given(value)) for name, value in document["brought"].items()])
 
 
-def _experiment(name: str, found: Document) -> Iterable[Block]:
+def _experiment(name: str, found: Document, brought: Document) -> Iterable[Block]:
     kind = name.removesuffix("_synthetic")
     yield Heading(f"{KINDS[kind]}{' (synthetic)' if name != kind else ''}")
+    if kind == "sequences":
+        yield from _together(found, brought)
     rows = []
     for one in found["figures"]:
         drawn = one["drawn"]
@@ -123,8 +120,44 @@ def _experiment(name: str, found: Document) -> Iterable[Block]:
     yield Points([f"{one['name']}: {one['meaning']}; {one['better']} is better" for one in found["figures"]])
     if found["notes"]:
         yield Points(found["notes"])
+    if steady := found.get("steadiness"):
+        yield from _flicker(steady)
     for picture in found.get("pictures", ()):
         yield Picture(picture, WORDS)
+
+
+def _together(found: Document, brought: Document) -> Iterable[Block]:
+    """AKD and ACED of sequences, beside each other."""
+    figures = {one["name"]: one for one in found["figures"]}
+    akd, aced = figures.get("akd_l2_256"), figures.get("aced_l1_synthetic")
+    theirs = brought["aced_l1"]
+    fewest, most = found["frames"]
+    yield Text(
+        f"{found['sequences']} sequences of {fewest} to {most} frames. AKD says how well pose and expression "
+        "are followed, ACED whether it still is the source's person; neither says anything alone: a copy of "
+        "the source has no ACED, a copy of the driver no AKD."
+    )
+    rows = []
+    for label, whose in (("network", "drawn"), ("copy", "copy"), ("mean face", "mean_face")):
+        cells = [*_beside(akd, whose), *_beside(aced, whose)]
+        own = _number(theirs["mean"]) if whose == "drawn" and not isinstance(theirs, str) else "–"
+        rows.append((label, *cells, own))
+    if all(paper := found["paper"].values()):
+        rows.append(("paper", *(cell for value in paper for cell in (value, "–")), "–"))
+    head = ("", "AKD, px", "95 %", "ACED, our embedder's", "95 %", "ACED, brought")
+    yield Table(head, rows)
+
+
+def _beside(figure: Document | None, whose: str) -> tuple[str, str]:
+    return ("–", "–") if figure is None else (_number(figure[whose]["mean"]), _interval(figure[whose]))
+
+
+def _flicker(steady: Document) -> Iterable[Block]:
+    yield Text(
+        "Flicker: mean absolute difference of the face from frame to frame, after the true clip's estimated "
+        "motion was taken out. The truth's own says how good that estimate is."
+    )
+    yield Table(("shown", "flicker", "95 %", "n", "people"), [_summarised(*one) for one in steady.items()])
 
 
 def _probes(probes: Document) -> Iterable[Block]:

@@ -10,6 +10,7 @@ import importlib.util
 import torch
 from torch import Tensor
 
+from trainer.evaluation.framing import Framed
 from trainer.evaluation.pairs import Pairs
 from trainer.evaluation.readings import Readings
 from trainer.evaluation.reenactment import Drawn
@@ -33,16 +34,24 @@ def steadiness(pairs: Pairs, readings: Readings) -> dict[str, Summary]:
     for pair, clip in zip(pairs.pairs, readings.framed, strict=True):
         rows = slice(begin, begin + len(clip.truth))
         begin = rows.stop
-        flow = estimated_flow(clip.truth).to(clip.truth.device)
-        mask = _inside(clip.mask)
-        if mask is not None and not bool(mask.flatten(1).any(1).all()):
-            continue  # a face that left the crop has no flicker
-        for name, shown in zip(Drawn._fields, readings.pictures, strict=True):
-            found = flicker(shown[rows], clip.truth, flow, mask)
-            values[name] += found.drawn.tolist()
-        values["truth"] += found.truth.tolist()
-        people += [str(pair.target.identity)] * len(flow)
+        found = changes(clip, Drawn(*(shown[rows] for shown in readings.pictures)))
+        for name, column in found.items():
+            values[name] += column
+        people += [str(pair.target.identity)] * len(found.get("truth", ()))
     return {name: summary(column, people) for name, column in values.items()}
+
+
+def changes(clip: Framed, drawn: Drawn) -> dict[str, list[float]]:
+    """One clip's flicker, F − 1 numbers each; nothing where its face left the crop. drawn: its F pictures."""
+    flow = estimated_flow(clip.truth).to(clip.truth.device)
+    mask = _inside(clip.mask)
+    if mask is not None and not bool(mask.flatten(1).any(1).all()):
+        return {}
+    found = {
+        name: flicker(shown, clip.truth, flow, mask) for name, shown in zip(Drawn._fields, drawn, strict=True)
+    }
+    own = {name: one.drawn.tolist() for name, one in found.items()}
+    return own | {"truth": found["network"].truth.tolist()}
 
 
 def _inside(mask: Tensor | None) -> Tensor | None:

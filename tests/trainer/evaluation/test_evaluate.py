@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from models import weights
+from tests.models.tiny import Tiny
 from tests.trainer.data import pretender
 from trainer import evaluate
 from trainer.evaluation import record, report
@@ -19,7 +20,7 @@ EXPERIMENTS = ("crossing_synthetic", "self_synthetic")
 
 def tiny(folder: Path) -> str:
     path = folder / "tiny.safetensors"
-    weights.save(weights.seeded("tiny:narrow"), path)
+    weights.save(weights.seeded(f"{Tiny.spec.name}:narrow"), path)
     return str(path)
 
 
@@ -80,6 +81,28 @@ def test_the_pages_show_their_pictures(written: Path, document: dict[str, Any]) 
     assert report.html(document) == html, "the page is made of metrics.json"
 
 
+def test_videos_are_written_frame_by_frame(tmp_path: Path) -> None:
+    asked = ["--weights", tiny(tmp_path), "--output", str(tmp_path / "out"), "--protocol", "sequences"]
+    small = ["--sequences", "2", "--sequence-frames", "2", "3", "--size", "32", "--landmarks", "none"]
+    assert evaluate.main([*asked, *small, "--pictures"]) == 0
+    document = record.load(tmp_path / "out" / "metrics.json")
+    assert tuple(document["experiments"]) == ("sequences_synthetic",)
+    found = document["experiments"]["sequences_synthetic"]
+    assert document["settings"]["style"] == "talking"
+    assert found["sequences"] == 2
+    assert set(found["steadiness"]) == {"network", "copy", "mean", "truth"}
+    clips = json.loads((tmp_path / "out" / "clips.json").read_text(encoding="utf-8"))["clips"]
+    lengths = [one["pictures"] for one in clips]
+    assert found["frames"] == [min(lengths), max(lengths)]
+    for number, length in enumerate(lengths):
+        folder = tmp_path / "out" / "pictures" / "sequences_synthetic" / f"{number:03d}"
+        expected = {f"{frame:05d}-{what}.png" for frame in range(length) for what in ("drawn", "truth")}
+        assert {path.name for path in folder.iterdir()} == {*expected, "source.png"}
+    page = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert "|  | AKD, px | 95 % | ACED, our embedder's | 95 % | ACED, brought |" in page
+    assert report.markdown(document) == page
+
+
 def test_figures_survive_being_written(tmp_path: Path) -> None:
     document = {"format": record.FORMAT, "a": math.inf, "b": [1.5, -math.inf, None], "c": {"d": "text"}}
     record.save(tmp_path / "metrics.json", document)
@@ -108,6 +131,12 @@ def test_a_folder_is_reenacted_with_its_own_motion(tmp_path: Path) -> None:
         (["--weights", "warp", "--csim", "nowhere.pt"], "nowhere.pt"),
         (["--weights", "warp", "--data", "nowhere"], "nowhere is no prepared data set"),
         (["--weights", "warp", "--held-out", "2"], "held-out 2: expected a share"),
+        (["--weights", "warp", "--sequence-frames", "9", "3"], "sequence-frames 9 3: expected the fewest"),
+        (["--weights", "warp", "--sequences", "0"], "sequences 0: expected at least 1"),
+        (
+            ["--weights", "warp", "--data", "nowhere", "--protocol", "sequences"],
+            "nowhere is no prepared data set",
+        ),
     ],
 )
 def test_what_can_t_be_measured_is_told_in_one_line(
@@ -138,3 +167,5 @@ def test_the_papers_figures_say_that_they_were_not_reproduced() -> None:
     assert reported("imf", "self_synthetic", "psnr_whole").endswith("not reproduced (other data)")
     assert reported("imf", "crossing_synthetic", "psnr_whole") == ""
     assert reported("warp", "self", "psnr_whole") == ""
+    assert reported("latent", "sequences_synthetic", "akd_l2_256").startswith("1.928 VoxCeleb2")
+    assert reported("latent", "self_synthetic", "akd_l2_256") == "", "it is of another protocol"
