@@ -68,6 +68,7 @@ class Found(NamedTuple):
     moves: Moves
     clips: int
     drift: float | None  # spread of a walk's appearance, in that between people; None without a face model
+    of_clips: float | None  # the same of the clips' own pictures: what the face model itself mistakes
 
 
 def prepare_moves(asked: MovesSettings) -> Found:
@@ -86,37 +87,48 @@ def prepare_moves(asked: MovesSettings) -> Found:
         raise ValueError(f"rows {rows}: codes of {asked.model} have {most}")
     face = None if asked.coefficients is None else chain.face_model(asked.coefficients)
     dataset = ClipDataset(asked.data, "train")
-    parts = list(_encoded(network, dataset, asked))
-    encoded = torch.cat([part[0] for part in parts])
-    numbers = [part[1] for part in parts]
-    if any(one is None for one in numbers):
-        moves = unlabelled(encoded, rows)
-    else:
-        moves = fitted(encoded, torch.cat([one for one in numbers if one is not None]), rows)
+    parts = list(_encoded(network, dataset, asked, face))
+    encoded = torch.cat([part.codes for part in parts])
+    numbers = [part.numbers for part in parts if part.numbers is not None]
+    moves = fitted(encoded, torch.cat(numbers), rows) if numbers else unlabelled(encoded, rows)
     moves.save(asked.output)
     if asked.sheet is not None:
         _draw(network, moves, asked)
-    return Found(moves, len(encoded), None if face is None else drift(network, moves, face, asked.seed))
+    if face is None:
+        return Found(moves, len(encoded), None, None)
+    looks = torch.cat([part.appearance for part in parts if part.appearance is not None])
+    return Found(moves, len(encoded), drift(network, moves, face, asked.seed), spread(looks))
+
+
+class Part(NamedTuple):
+    """Of some clips: N of T frames each."""
+
+    codes: Tensor  # N×T×L×C
+    numbers: Tensor | None  # N×T×P, of their motions; None without labels
+    appearance: Tensor | None  # N×T×A coefficients; None without a face model
 
 
 @torch.no_grad()
 def drift(network: Latent, moves: Moves, face: FaceModel, seed: int) -> float:
-    """Deviation of the appearance coefficients within a walk, over that of the walks' means: in the mean over
-    the coefficients each."""
+    """`spread` of walks."""
     walked = next(iter(WalkStream(moves, TRIED, FRAMES, seed)))
     said = [
         face.coefficients(_pictures(network, codes(network, part, moves.way)).flatten(0, 1)).appearance
         for part in walked.parts(TOGETHER)
     ]
-    appearance = torch.cat(said).view(TRIED, FRAMES, -1)
+    return spread(torch.cat(said).view(TRIED, FRAMES, -1))
+
+
+def spread(appearance: Tensor) -> float:
+    """Deviation of the appearance coefficients within a video, over that of the videos' means: each in the
+    mean over the coefficients. appearance: N×T×A."""
     within = appearance.var(1).mean(0).sqrt().mean()
     return float(within / appearance.mean(1).std(0).mean())
 
 
 def _encoded(
-    network: Latent, dataset: ClipDataset, asked: MovesSettings
-) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """Codes of some clips, N×T×L×C, and their motions' numbers, N×T×P; of clips without labels, None."""
+    network: Latent, dataset: ClipDataset, asked: MovesSettings, face: FaceModel | None
+) -> Iterator[Part]:
     count = min(asked.clips, len(dataset))
     usable = [dataset[number] for number in range(count) if dataset[number].entry.frames >= 2]
     if not usable:
@@ -128,10 +140,13 @@ def _encoded(
         some = usable[first : first + TOGETHER]
         sample = collate([clip.read(range(frames), labels=False, parameters=names) for clip in some])
         views = views_of(sample, network.spec.driving, "frame")
+        shape = len(some), frames
+        seen = views.image.flatten(0, 1)
         with torch.no_grad():
-            code = network.invert(views.image.flatten(0, 1))
-            code = code.view(len(some), frames, *code.shape[1:])
-        yield code, numbers_from(sample.parameters) if labelled else None
+            code = network.invert(seen)
+            code = code.view(*shape, *code.shape[1:])
+            looks = None if face is None else face.coefficients(seen).appearance.view(*shape, -1)
+        yield Part(code, numbers_from(sample.parameters) if labelled else None, looks)
 
 
 def _pictures(network: Latent, code: Tensor) -> Tensor:

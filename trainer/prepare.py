@@ -133,7 +133,10 @@ def moves(arguments: Sequence[str], program: str) -> None:
     else:
         print(f"of {found.clips} clips, whose motion nobody knows")
     if found.drift is not None:
-        print(f"spread of a walk's appearance in that between people: {found.drift:.2f}")
+        print(
+            f"spread of a walk's appearance in that between people: {found.drift:.2f}; of the clips' own "
+            f"pictures, as this face model sees them: {found.of_clips:.2f}"
+        )
 
 
 # What a command needs is imported when it is called.

@@ -255,7 +255,7 @@ CONFIGS: dict[str, Settings] = {
     ),
     "tiny": LatentEncoderSettings(
         model="latent:tiny",
-        pictures=60_000,
+        pictures=30_000,
         batch=16,
         learning=Learning(
             generator=1e-3,
