@@ -1,5 +1,6 @@
-"""Videos that a StyleGAN makes itself (Duarte et al., 001): the code of a person who isn't there, walked
-along directions in which faces move.
+"""Videos that a StyleGAN makes itself (Duarte et al., 001): a person's code, walked along directions in which
+faces move. Half of the people aren't there; the others' codes are an encoder's, whose rows differ as the
+mapping's don't.
 
 B videos, K frames of each, P numbers of a motion (`STRUCTURE`), L rows of a code, C numbers in each
 """
@@ -31,7 +32,8 @@ REACH = 0.8  # of the way from the mean code to a drawn one: as far as the encod
 class Walked(NamedTuple):
     """Synthetic videos, before the generator's mapping has made codes of them."""
 
-    z: Tensor  # B×C, of the people
+    z: Tensor  # B×C, of the people that the mapping makes
+    seen: Tensor  # B×L×C: codes of those whom the encoder has seen; nought of the others
     other: Tensor  # B×K×C, of others: what augmentation takes what doesn't move from
     path: Tensor  # B×K×P: each frame's motion, in deviations from the mean of all
     offset: Tensor  # B×K×L×C: how real frames' codes differ from their clip's mean; nought where path isn't
@@ -59,7 +61,8 @@ class Way(NamedTuple):
 class Moves(NamedTuple):
     """In which directions codes move, and how codes of frames of real or rendered clips have moved.
 
-    directions, from the motions' labels, and offsets, from the codes' differences without any labels.
+    directions, from the motions' labels, and offsets, from the codes' differences without any labels; middles,
+    of those who moved.
     """
 
     directions: Tensor  # `Way`
@@ -67,7 +70,8 @@ class Moves(NamedTuple):
     bias: Tensor
     mean: Tensor  # P
     deviation: Tensor  # P
-    offsets: Tensor  # N×T×L×C: T frames of each of N clips, less the clip's mean
+    middles: Tensor  # N×L×C: the mean of each of N clips' frames
+    offsets: Tensor  # N×T×L×C: T of its frames, less that
     fit: Tensor  # the share of the offsets' variance that the directions explain; nought without labels
 
     @property
@@ -101,6 +105,7 @@ def load_moves(path: Path, rows: int, style: int) -> Moves:
             (count, rows, style),
             (rows, style, count),
             *(numbers, numbers, numbers),
+            (clips, rows, style),
             (clips, frames, rows, style),
             (),
         )
@@ -125,7 +130,7 @@ class WalkStream:
     """Endless batches of walks; number n of the ranks together is the same whatever batch it is drawn in.
 
     Half of the videos walk as people in rendered videos move; the others, and all where nobody knows the
-    directions, take the offsets of a clip.
+    directions, take the offsets of a clip. Half of the people are those of a clip, whichever way they move.
     """
 
     def __init__(
@@ -171,14 +176,19 @@ class WalkStream:
             clips, frames = self.moves.offsets.shape[:2]
             chosen = torch.from_numpy(random.permutation(frames)[np.arange(self.frames) % frames])
             offset = self.moves.offsets[int(random.integers(clips))][chosen]
-        return Walked(z, other, path, offset)
+        seen = torch.zeros(offset.shape[1:])
+        if random.random() < 0.5:
+            seen = self.moves.middles[int(random.integers(len(self.moves.middles)))]
+        return Walked(z, seen, other, path, offset)
 
 
-def people(network: Latent, z: Tensor, way: Way) -> Tensor:
-    """B×L×C: the mapping's codes, drawn towards the mean, less what they say of a motion: what a code of the
-    mapping does by itself, would else count as how he looks. z: B×C."""
+def people(network: Latent, z: Tensor, way: Way, seen: Tensor | None = None) -> Tensor:
+    """B×L×C: the mapping's codes, drawn towards the mean, or those of people who were seen; less what they
+    say of a motion: what a code does by itself, would else count as how he looks. z: B×C; seen: B×L×C."""
     mean = network.latent_avg
     code = mean + REACH * (network.generator.map(z).unsqueeze(1) - mean)
+    if seen is not None:
+        code = torch.where(seen.flatten(1).any(1).view(-1, 1, 1), seen, code)
     said = torch.einsum("blc,lcp->bp", code, way.reading) + way.bias
     return code - torch.einsum("bp,plc->blc", said.clamp(-FURTHEST, FURTHEST), way.directions)
 
@@ -186,7 +196,7 @@ def people(network: Latent, z: Tensor, way: Way) -> Tensor:
 def codes(network: Latent, walked: Walked, way: Way) -> Tensor:
     """B×K×L×C: W+ codes of a walk's frames."""
     moved = torch.einsum("bkp,plc->bklc", walked.path, way.directions) + walked.offset
-    return people(network, walked.z, way).unsqueeze(1) + moved
+    return people(network, walked.z, way, walked.seen).unsqueeze(1) + moved
 
 
 def unlabelled(codes: Tensor, rows: int) -> Moves:
@@ -199,6 +209,7 @@ def unlabelled(codes: Tensor, rows: int) -> Moves:
         bias=codes.new_zeros(count),
         mean=codes.new_zeros(count),
         deviation=codes.new_ones(count),
+        middles=codes.mean(1),
         offsets=_offsets(codes, rows),
         fit=codes.new_zeros(()),
     )
@@ -229,6 +240,7 @@ def fitted(codes: Tensor, numbers: Tensor, rows: int, ridge: float = 1e-2) -> Mo
         bias=-torch.einsum("lc,lcp->p", middle, reading),
         mean=mean,
         deviation=deviation,
+        middles=codes.mean(1),
         offsets=offsets,
         fit=(1 - left).float(),
     )

@@ -148,6 +148,7 @@ class LatentRecipe(Recipe):
         rows, style = self.generator.latent_avg.shape
         return Walked(
             z=torch.randn(count, style, device=device),
+            seen=torch.randn(count, rows, style, device=device),
             other=torch.randn(count, self.frames, style, device=device),
             path=torch.randn(count, self.frames, len(STRUCTURE), device=device),
             offset=torch.randn(count, self.frames, rows, style, device=device),
@@ -199,10 +200,8 @@ class LatentRecipe(Recipe):
     def augmented(self, walked: Walked, code: Tensor) -> Tensor:
         """V×F×L×C: the same frames of others, for the most part in the rows that don't move, and noise."""
         with torch.no_grad():
-            person, other = (
-                people(self.generator, z, self.way) for z in (walked.z, walked.other.flatten(0, 1))
-            )
-            other = other.view_as(code)
+            person = people(self.generator, walked.z, self.way, walked.seen)
+            other = people(self.generator, walked.other.flatten(0, 1), self.way).view_as(code)
             lots = torch.rand(*code.shape[:2], 1, 1, generator=self.random, device=code.device)
             share = torch.where(self.moving[:, None], REACH * lots, 1.0)
             noise = torch.randn(code.shape, generator=self.random, device=code.device)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.coefficients import FaceModel
 from models.identity_embedder import SIDE, IdentityEmbedder
 from models.latent import Latent
 from models.layers import EqualLinear
@@ -42,6 +43,9 @@ class Losses:
     """VGG's features, in LPIPS' place; without VGG, features of the StyleGAN2's discriminator."""
     identity: float = 0.5
     """1 − the cosine of two identity vectors; nothing without --embedder."""
+    face: float = 1.0
+    """Squared L2 of a face model's coefficients of both halves, standardised; nothing without --coefficients;
+    not of the paper, whose pictures are large enough to see lids in."""
     delta: float = 2e-4
     """Squared length of the rows' differences from the first."""
     adversarial: float = 0.1
@@ -63,6 +67,8 @@ class LatentEncoderSettings(Settings):
     """A public StyleGAN2 in its place: NVlabs' .pkl, rosinality's .pt."""
     embedder: Path | None = None
     """Weights of an identity embedder, which trainer.prepare check writes."""
+    coefficients: Path | None = None
+    """A face model, which trainer.prepare coefficients writes; or Deep3DFaceRecon's .pth."""
     begin: float = 0.1
     """Share of the run after which rows begin to differ from the first …"""
     end: float = 0.4
@@ -98,6 +104,7 @@ class LatentEncoderRecipe(Recipe):
         )
         self.pictures = Discriminator(layout.side, layout.most, layout.base).requires_grad_(False)
         self.embedder: IdentityEmbedder | None = None
+        self.face: FaceModel | None = None
         self.random = torch.Generator()
         self.rows = 1  # that differ from the first, and the first
 
@@ -119,12 +126,14 @@ class LatentEncoderRecipe(Recipe):
             self.pictures.load_state_dict(critic)
         embedder = load_csim_embedder(asked.embedder)
         self.embedder = None if isinstance(embedder, NotAvailable) else embedder
+        self.face = None if asked.coefficients is None else chain.face_model(asked.coefficients)
 
     def train(self, mode: bool = True) -> Self:
-        """But for the embedder, whose normalisation is that of its own training."""
+        """But for what doesn't learn, whose normalisation is that of its own training."""
         super().train(mode)
-        if self.embedder is not None:
-            self.embedder.eval()
+        for judge in (self.embedder, self.face):
+            if isinstance(judge, nn.Module):
+                judge.eval()
         return self
 
     @property
@@ -159,6 +168,9 @@ class LatentEncoderRecipe(Recipe):
         if weights.identity and self.embedder is not None:
             first, second = (self.embedder(_resized(one)) for one in (drawn, truth))
             terms["identity"] = weights.identity * (1 - (first * second).sum(1)).mean()
+        if weights.face and self.face is not None:
+            said, told = (torch.cat(self.face.coefficients(one), 1) for one in (drawn, truth))
+            terms["face"] = weights.face * losses.squared_l2(said, told)
         if weights.delta:
             differences = code[:, 1:] - code[:, :1]
             terms["delta"] = weights.delta * differences.square().sum((1, 2)).mean()
@@ -226,6 +238,7 @@ def _resized(pictures: Tensor) -> Tensor:
 ABLATIONS = {
     "perceptual": Ablation({"perceptual": 0.0}, "blurred"),
     "identity": Ablation({"identity": 0.0}, "other people"),
+    "face": Ablation({"face": 0.0}, "not of the paper; expressions are lost"),
     "delta": Ablation({"delta": 0.0}, "less to edit, nearer pictures"),
     "adversarial": Ablation({"adversarial": 0.0}, "less to edit, nearer pictures"),
 }

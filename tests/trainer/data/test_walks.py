@@ -104,8 +104,8 @@ def test_a_walk_is_one_person_s_who_moves_about_a_middle() -> None:
     walked = next(iter(WalkStream(made, 16, 8)))
     with torch.no_grad():
         found = codes(network, walked, made.way)
-        person = people(network, walked.z, made.way)
-        mapped = REACH * network.generator.map(walked.z)
+        person = people(network, walked.z, made.way, walked.seen)
+        mapped = REACH * network.generator.map(walked.z).unsqueeze(1).expand(-1, ROWS, -1)
     assert found.shape == (16, 8, ROWS, STYLE)
     labelled = walked.path.flatten(1).any(1)
     assert labelled.any()
@@ -114,7 +114,11 @@ def test_a_walk_is_one_person_s_who_moves_about_a_middle() -> None:
     assert torch.allclose(found[labelled] - person[labelled, None], moved, atol=1e-4)
     assert torch.allclose(found[~labelled].mean(1)[:, MOVING:], person[~labelled][:, MOVING:], atol=1e-4)
     # Eight frames of a clip of six: some come twice.
-    assert torch.allclose(found[:, :, MOVING:], mapped[:, None, None].expand(-1, 8, ROWS - MOVING, -1))
+    there = walked.seen.flatten(1).any(1)
+    assert there.any()
+    assert not there.all()
+    whose = torch.where(there.view(-1, 1, 1), walked.seen, mapped)[:, None, MOVING:]
+    assert torch.allclose(found[:, :, MOVING:], whose.expand(-1, 8, -1, -1), atol=1e-6)
     assert (found.std(1)[:, :MOVING].mean((1, 2)) > 0).all()
     for row in (labelled.nonzero()[0, 0], (~labelled).nonzero()[0, 0]):
         assert bool(walked.offset[row].any()) is not bool(labelled[row])
