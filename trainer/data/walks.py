@@ -61,8 +61,8 @@ class Way(NamedTuple):
 class Moves(NamedTuple):
     """In which directions codes move, and how codes of frames of real or rendered clips have moved.
 
-    directions, from the motions' labels, and offsets, from the codes' differences without any labels; middles,
-    of those who moved.
+    directions, from the motions' labels; offsets, from the codes' differences without any labels; middles, of
+    those who moved.
     """
 
     directions: Tensor  # `Way`
