@@ -11,6 +11,12 @@ const WORDS = {
   stitching: ["Hold the shoulders", "How much the body is kept where it is"],
   mouth_pixels: ["Show the inside of my mouth", "When off, the inside of the mouth is drawn, not filmed"],
   shading: ["Light", "How much of the light and shade on your face is carried over"],
+  turn: ["Turn", "The head, to the left or to the right, on top of your own movement"],
+  nod: ["Nod", "The head, down or up"],
+  tilt: ["Tilt", "The head, to one side or the other"],
+  jaw: ["Open mouth", "Shut it or open it"],
+  smile: ["Smile", "Less or more of it"],
+  blink: ["Close eyes", "Open them or shut them"],
 };
 
 /** Fires `change` with detail {NAME: NUMBER} for what the person moved. */
@@ -62,8 +68,11 @@ export class Settings extends EventTarget {
 
   #label(name) {
     const output = this.outputs[name];
-    if (output) output.textContent = `${Math.round(100 * this.#value(name))} %`;
-    if (output) this.inputs[name].setAttribute("aria-valuetext", output.textContent);
+    if (!output) return;
+    const value = Math.round(100 * this.#value(name));
+    const sign = value < 0 ? "−" : value > 0 && this.controls[name].min < 0 ? "+" : "";
+    output.textContent = `${sign}${Math.abs(value)} %`;
+    this.inputs[name].setAttribute("aria-valuetext", output.textContent);
   }
 
   /** Words under a setting, for eyes and screen readers alike. */
