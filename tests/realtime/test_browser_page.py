@@ -171,7 +171,8 @@ def test_sliders_push_the_avatar(browser: Browser, with_sliders: Running, viewpo
     expect(turn).to_have_attribute("name", "turn")
     there.start()
     plain = there.avatar(1)[0]
-    turn.press("End")
+    turn.press("End")  # for whoever has no mouse
+    expect(turn).to_have_accessible_description("to the left to the right")
     expect(turn).to_have_attribute("aria-valuetext", "+100 %")
     browsing.until(lambda: browsing.difference(there.shown(), plain) > CHANGED, "a slider that is heard")
     turn.press("Home")
