@@ -158,30 +158,48 @@ def with_sliders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield running
 
 
-@pytest.mark.parametrize("viewport", [DESKTOP, PHONE, SMALL_PHONE], ids=["desktop", "phone", "small"])
-def test_sliders_push_the_avatar(browser: Browser, with_sliders: Running, viewport: ViewportSize) -> None:
-    there = visit(browser, with_sliders.address, viewport)
-    assert there.page.evaluate(OVERFLOW) <= 0
-    sliders = {name: there.page.locator(f"#sliders input[name={name}]") for name in EDITS}
-    for slider in sliders.values():
+def test_sliders_push_the_avatar(browser: Browser, with_sliders: Running) -> None:
+    there = visit(browser, with_sliders.address)
+    for name in EDITS:
+        slider = there.page.locator(f"#sliders input[name={name}]")
         assert (slider.get_attribute("min"), slider.get_attribute("max")) == ("-1", "1")
         expect(slider).to_have_value("0")
         expect(slider).to_have_attribute("aria-valuetext", "0 %")
     turn = there.page.get_by_role("slider", name="Turn", exact=True)
     expect(turn).to_have_attribute("name", "turn")
-    there.start()
-    plain = there.avatar(1)[0]
-    turn.press("End")  # for whoever has no mouse
     expect(turn).to_have_accessible_description("to the left to the right")
+    there.page.get_by_role("slider", name="Expression", exact=True).fill("0")  # the driver moves nothing
+    there.start()
+    plain = there.avatar(12)[-1]
+    turn.press("End")
     expect(turn).to_have_attribute("aria-valuetext", "+100 %")
     browsing.until(lambda: browsing.difference(there.shown(), plain) > CHANGED, "a slider that is heard")
     turn.press("Home")
     turn.press("ArrowRight")
     expect(turn).to_have_attribute("aria-valuetext", "−95 %")
+    turn.fill("0")
+    browsing.until(lambda: browsing.difference(there.shown(), plain) < CHANGED / 2, "the avatar as it was")
+    turn.fill("0.5")
     there.button("Reset").click()
     expect(turn).to_have_value("0")
-    browsing.until(lambda: browsing.difference(there.shown(), plain) < CHANGED / 2, "the avatar as it was")
     assert there.complaints == []
+    there.page.context.close()
+
+
+@pytest.mark.parametrize("viewport", [PHONE, SMALL_PHONE], ids=["phone", "small"])
+def test_sliders_fit_on_a_phone(browser: Browser, with_sliders: Running, viewport: ViewportSize) -> None:
+    """Where there is room, with the avatar that they push."""
+    there = visit(browser, with_sliders.address, viewport)
+    assert there.page.evaluate(OVERFLOW) <= 0
+    last = there.page.get_by_role("slider", name="Eyes", exact=True)
+    last.scroll_into_view_if_needed()
+    box, stage = last.bounding_box(), there.page.locator("#stage").bounding_box()
+    assert box is not None
+    assert stage is not None
+    if viewport is PHONE:
+        assert stage["y"] >= 0
+        assert stage["y"] + stage["height"] < box["y"]
+    assert box["y"] + box["height"] <= viewport["height"]
     there.page.context.close()
 
 
