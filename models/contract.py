@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 LANDMARKS = 478  # MediaPipe FaceMesh with refined irises
 
-OFF = ("retarget",)  # controls that are nought until somebody asks for them
+EDITS = ("turn", "nod", "tilt", "jaw", "smile", "blink")  # sliders, along directions of the structure code
+OFF = ("retarget", *EDITS)  # controls that are nought until somebody asks for them
 
 
 class Observation(NamedTuple):
@@ -53,6 +54,14 @@ class Controls(NamedTuple):
     stitching: Tensor  # [0, 1] how much is done to keep the shoulders where they are
     mouth_pixels: Tensor  # 1: the inside of the driver's mouth is shown; 0: it is synthesised
     shading: Tensor  # [0, 1] how much of the driver's low-pass change of shading is shown
+    # Added to whatever the driver does, by networks with directions (`models/directions.py`). ±1 is as far
+    # from the middle as one frame of people in forty goes.
+    turn: Tensor  # [−1, 1] the head, > 0 to the picture's right
+    nod: Tensor  # [−1, 1] the head, > 0 up
+    tilt: Tensor  # [−1, 1] the head, > 0 clockwise
+    jaw: Tensor  # [−1, 1] the mouth, > 0 open
+    smile: Tensor  # [−1, 1]
+    blink: Tensor  # [−1, 1] both eyes, > 0 shut
 
     @classmethod
     def default(cls, batch: int = 1, device: torch.device | str = "cpu", **values: float) -> "Controls":
@@ -106,7 +115,7 @@ class Spec:
     reads: frozenset[Literal["image", "points"]]  # what of the driving observation it looks at
     source: CropRule
     driving: CropRule
-    controls: tuple[str, ...]  # the fields of `Controls` that it honours
+    controls: tuple[str, ...]  # the fields of `Controls` that it honours; an instance may honour more
     max_sources: int = 1
     needs_weights: bool = True
     weights_licence: str | None = None  # of the public weights, where there are any
@@ -130,8 +139,8 @@ class Reenactor(nn.Module, abc.ABC, Generic[A, S]):
     synchronisation, no randomness. That is what lets them be captured, exported and batched over sessions.
 
     Laws, which hold for every registered network:
-    relative `transfer(n, n, a) == a.structure`; all gains 0 give `a.structure`; `blend` is exact at its ends;
-    a batch equals its rows; bf16 never touches points, grids or flows.
+    relative `transfer(n, n, a) == a.structure`; all gains 0 give `a.structure`, both with `EDITS` at 0;
+    `blend` is exact at its ends; a batch equals its rows; bf16 never touches points, grids or flows.
     """
 
     spec: Spec

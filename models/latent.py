@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models import e4e
-from models.contract import Controls, CropRule, Observation, Reenactor, Spec, cat_codes, map_code, middle
+from models.contract import Controls, CropRule, Observation, Spec, cat_codes, map_code, middle
+from models.directions import Directed
 from models.layers import faded_border
 from models.registry import register
 from models.stylegan2 import BASE, STYLE, Generator, styles
@@ -107,7 +108,7 @@ class RowsMLP(nn.Module):
 
 
 @register
-class Latent(Reenactor[Appearance, Structure]):
+class Latent(Directed[Appearance, Structure]):
     """size: one of `SIZES`. layout: other widths than that size's own.
 
     Raises ValueError for sizes that there are not.
@@ -163,6 +164,10 @@ class Latent(Reenactor[Appearance, Structure]):
         w: Tensor = self.f_d(torch.cat((w_a, w_s), 2).to(self._dtype))
         return w.float() + self.latent_avg.float()
 
+    @property
+    def code_shape(self) -> tuple[int, ...]:
+        return styles(self.layout.side), self.layout.style
+
     def encode_appearance(self, sources: Sequence[Observation]) -> Appearance:
         if len(sources) != 1:
             raise ValueError(f"latent takes one source picture, not {len(sources)}")
@@ -183,7 +188,8 @@ class Latent(Reenactor[Appearance, Structure]):
     def transfer(
         self, structure: Structure, neutral: Structure, appearance: Appearance, controls: Controls
     ) -> Structure:
-        return Structure(transferred(structure.w_s, neutral.w_s, appearance.structure.w_s, controls))
+        moved = transferred(structure.w_s, neutral.w_s, appearance.structure.w_s, controls)
+        return Structure(self.pushed(moved, controls))
 
     def decode(self, appearance: Appearance, structure: Structure) -> tuple[Tensor, Tensor]:
         w = self.join(appearance.w_a.expand_as(structure.w_s), structure.w_s)

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from models import registry
 from models.contract import CropRule, Reenactor, Spec
+from models.directions import expected as expected_of
 
 VERSION = 1  # of the header
 RANDOM = "random"  # instead of a file: untrained, to see a network run
@@ -124,7 +125,7 @@ def load(path: str | Path, network: Network | str | None = None) -> Network:
                 model = _whose(header, network)
                 target = network if isinstance(network, Reenactor) else seeded(model)
                 _check_crops(header, target.spec)
-                expected = target.state_dict()
+                expected = expected_of(target, file.keys())
                 check_keys(file.keys(), expected, f"model {model}")
                 tensors = {key: file.get_tensor(key) for key in expected}
         except (SafetensorError, OSError) as error:

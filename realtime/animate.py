@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from models.command_line import fail, parse, terminable
-from models.contract import Controls
+from models.contract import EDITS, Controls
 from models.face_tracker import FaceTracker
 from models.native_messages import native_messages_muted
 from models.neutral import NO_FACE, most_neutral
@@ -92,6 +92,19 @@ class Animation:
     """Open eyes and lips as far as the driver's landmarks are open (liveportrait)."""
     stitching: float = 1.0
     """How much is done to keep the shoulders where they are, 0 to 1 (liveportrait)."""
+    turn: float = 0.0
+    """Turn the head beside what the driver does, -1 to 1: to the picture's left or right. This slider and the
+    following are of networks with directions (trainer.export --directions)."""
+    nod: float = 0.0
+    """Hold the head lower or higher, -1 to 1."""
+    tilt: float = 0.0
+    """Tilt the head, -1 to 1: against the clock or with it."""
+    jaw: float = 0.0
+    """Shut or open the mouth, -1 to 1."""
+    smile: float = 0.0
+    """Smile less or more, -1 to 1."""
+    blink: float = 0.0
+    """Open or shut the eyes, -1 to 1."""
     version: bool = False
     """Print the version and leave."""
 
@@ -124,6 +137,7 @@ class Animation:
             "retarget": float(self.retarget),
             "stitching": self.stitching,
             **controls_of(self.driver_pixels),
+            **{name: getattr(self, name) for name in EDITS},
         }
 
 

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 
 import torch
 
-from models.contract import OFF, Controls, Spec
+from models.contract import EDITS, OFF, Controls, Spec
 
 SWITCHES = ("relative", "retarget", "mouth_pixels")  # off or on, nothing between
-HIGHEST = dict.fromkeys((*SWITCHES, "stitching", "shading"), 1.0)  # the others go to 2
+HIGHEST = dict.fromkeys((*SWITCHES, "stitching", "shading", *EDITS), 1.0)  # the others go to 2
+LOWEST = dict.fromkeys(EDITS, -1.0)  # the others begin at 0
 
 
 class ControlPanel:
@@ -30,7 +31,7 @@ class ControlPanel:
         """Name → min, max, step, value, for the page."""
         return {
             name: {
-                "min": 0.0,
+                "min": LOWEST.get(name, 0.0),
                 "max": self._highest[name],
                 "step": 1.0 if name in SWITCHES else 0.05,
                 "value": value,
@@ -49,9 +50,9 @@ class ControlPanel:
                 raise ValueError(f"unknown control {str(name)[:40]!r}; known: {', '.join(self._highest)}")
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise ValueError(f"control {name}: must be a number")
-            highest = self._highest[name]
-            if not 0 <= value <= highest:
-                raise ValueError(f"control {name}: must be from 0 to {highest:g}")
+            lowest, highest = LOWEST.get(name, 0.0), self._highest[name]
+            if not lowest <= value <= highest:
+                raise ValueError(f"control {name}: must be from {lowest:g} to {highest:g}")
             if name in SWITCHES and value not in (0, 1):
                 raise ValueError(f"control {name}: must be 0 or 1")
             checked[name] = float(value)

@@ -4,9 +4,11 @@
     python -m trainer.export runs/imf/checkpoints/step-00001234.pt --output exported/imf
     python -m trainer.export imf:light --weights imf.safetensors --output exported/imf
     python -m trainer.export liveportrait --precision fp16 --output exported/liveportrait
+    python -m trainer.export runs/imf --directions data/rendered --output exported/imf    # with sliders
 
 Beside the graphs are `weights.safetensors`, the same for torch, and `picture.png`, which the graphs drew. Of
-a checkpoint, the running mean of the generator is taken.
+a checkpoint, the running mean of the generator is taken. With directions (`trainer/directions.py`) there is
+`sliders.png`, too: what each slider does.
 
 Each call of the contract becomes a graph, and `spec.json` says what goes in and what comes out. What one
 graph gives, another takes by the same name:
@@ -44,8 +46,10 @@ from torch import Tensor
 from models import registry, weights
 from models.contract import Reenactor, Spec
 from models.describe import named
+from models.directions import Directed
+from trainer.directions import find
 from trainer.graphs import GRAPHS, OPSET, graphs_of, traced
-from trainer.serving_picture import serving_picture
+from trainer.serving_picture import serving_picture, sliders_picture
 from trainer.trained import Training, checkpoint_at, generator_of
 from trainer.trial import Place, Session, decibels, furthest, scene
 
@@ -54,7 +58,8 @@ TOLERANCE = 1e-4  # of a tensor's own largest number
 LEAST_DB = 40.0  # of a picture in fp16
 TRACED, TRIED = 3, (1, 4)  # sessions in the batch that a graph is traced with, and in those that try it
 STOPPED = 130  # exit code after Ctrl-C
-WEIGHTS, PICTURE = "weights.safetensors", "picture.png"  # what lies beside the graphs
+# What lies beside the graphs.
+WEIGHTS, PICTURE, SLIDERS = "weights.safetensors", "picture.png", "sliders.png"
 
 Precision = Literal["float32", "fp16"]
 Network = Reenactor[Any, Any]
@@ -154,10 +159,14 @@ def _written(
             "outputs": [_told(one) for one in session.outputs],
         }
         yield Exported(name, path.stat().st_size, time.perf_counter() - started, error, tensor, db)
-    Image.fromarray(serving_picture(network, sessions)).save(folder / PICTURE)
-    files[PICTURE] = weights.file_sha256(folder / PICTURE)
+    pages = {PICTURE: serving_picture(network, sessions)}
+    if isinstance(network, Directed) and network.directions is not None:
+        pages[SLIDERS] = sliders_picture(network, sessions)
+    for file, page in pages.items():
+        Image.fromarray(page).save(folder / file)
+        files[file] = weights.file_sha256(folder / file)
     spec = asdict(network.spec) | {"reads": sorted(network.spec.reads)}
-    page = {
+    about = {
         "format": FORMAT,
         "spec": spec,
         "precision": precision,
@@ -170,7 +179,7 @@ def _written(
         "graphs": told,
         "files": files,
     }
-    (folder / "spec.json").write_text(json.dumps(page, indent=1) + "\n", encoding="utf-8")
+    (folder / "spec.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
 
 def _judged(
@@ -246,6 +255,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default="float32",
         help="of the weights (default: float32)",
     )
+    parser.add_argument(
+        "--directions",
+        metavar="DATA",
+        type=Path,
+        help="give it sliders for pose and expression, along directions found in these rendered clips",
+    )
     asked = parser.parse_args(arguments)
 
     def tell(line: str) -> None:
@@ -256,6 +271,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         untrained = asked.weights == weights.RANDOM
         if untrained:
             tell(f"warning: model {asked.model} has random weights: its picture is noise")
+        if asked.directions is not None:
+            check(network.spec, asked.output, asked.precision)  # before minutes are spent
+            found = find(network.eval(), asked.directions)
+            assert isinstance(network, Directed), "it has directions"
+            network.direct(found.directions)
+            print(found, flush=True)
         for one in export(network, asked.output, asked.precision, untrained, training):
             picture = "" if one.db == math.inf else f", pictures {one.db:.1f} dB"
             print(

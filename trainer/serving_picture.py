@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.contract import Controls, Observation, Reenactor, cat_codes
+from models.contract import EDITS, Controls, Observation, Reenactor, cat_codes
 from models.describe import named
 from models.observation import observe, to_unit
 from trainer.trial import Session
@@ -22,6 +22,7 @@ PEOPLE = 3
 FRAMES = 6  # of each, from which the neutral pose is taken
 SIDES = (128, 256)  # of rendered pictures, pixels, at least and at most: the network's own between them
 SHOWN = 256  # side on the page, pixels
+VALUES = (-1.0, -0.5, 0.0, 0.5, 1.0)  # of a slider on its page
 STYLE = "stills"  # each frame another face, over all that faces do
 
 Picture = npt.NDArray[np.uint8]  # H×W×3 RGB
@@ -55,8 +56,28 @@ def serving_picture(network: Network, sessions: Mapping[str, Session]) -> Pictur
     return laid_out(rows, ("source", "driving", "drawn"), [f"person {index + 1}" for index in range(PEOPLE)])
 
 
-def _drawn(network: Network, sessions: Mapping[str, Session], source: Observation, driver: Person) -> Tensor:
-    """1×3×S×S."""
+def sliders_picture(network: Network, sessions: Mapping[str, Session]) -> Picture:
+    """What each slider does to a person at rest, from one end to the other. sessions: as above."""
+    from trainer.data.realism.sheet import laid_out
+
+    person = _person(network, 0)
+    rows = []
+    for name in EDITS:
+        wishes = [Controls.default()._replace(**{name: torch.tensor([value])}) for value in VALUES]
+        drawn = [_drawn(network, sessions, person.source, person, True, controls) for controls in wishes]
+        rows.append(np.concatenate([_shown(one) for one in drawn]))
+    return laid_out(rows, [f"{value:+g}" for value in VALUES], EDITS)
+
+
+def _drawn(
+    network: Network,
+    sessions: Mapping[str, Session],
+    source: Observation,
+    driver: Person,
+    rest: bool = False,
+    controls: Controls | None = None,
+) -> Tensor:
+    """1×3×S×S. rest: the driver is in his neutral pose."""
     if "appearance" in sessions:
         known = sessions["appearance"](dict(named("source", source)))
     else:
@@ -65,8 +86,15 @@ def _drawn(network: Network, sessions: Mapping[str, Session], source: Observatio
     every = sessions["structure"](dict(named("driving", driver.every)))
     codes = {name.replace("structure.", "codes.", 1): tensor for name, tensor in every.items()}
     known |= sessions["neutral"](codes)
-    known |= sessions["structure"](dict(named("driving", driver.driving)))
-    known |= sessions["transfer"](known | dict(named("controls", Controls.default())))
+    if rest:
+        known |= {
+            name.replace("neutral.", "structure.", 1): tensor
+            for name, tensor in known.items()
+            if name.startswith("neutral.")
+        }
+    else:
+        known |= sessions["structure"](dict(named("driving", driver.driving)))
+    known |= sessions["transfer"](known | dict(named("controls", controls or Controls.default())))
     return sessions["decode"](known)["rgb"]
 
 

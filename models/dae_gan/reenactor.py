@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from models import tokens
-from models.contract import Controls, CropRule, Observation, Reenactor, Spec, cat_codes, map_code, middle
+from models.contract import Controls, CropRule, Observation, Spec, cat_codes, map_code, middle
 from models.dae_gan.embedders import FaceEmbedder, PoseEmbedder
 from models.dae_gan.synthesis import Generator
+from models.directions import Directed
 from models.layers import faded_border
 from models.registry import register
 
@@ -56,7 +57,7 @@ class Appearance(NamedTuple):
 
 
 @register
-class DaeGan(Reenactor[Appearance, Structure]):
+class DaeGan(Directed[Appearance, Structure]):
     """size: one of `SIZES`. layout: other shapes than that size's own. Raises ValueError for any other size,
     naming those that there are.
 
@@ -93,6 +94,10 @@ class DaeGan(Reenactor[Appearance, Structure]):
         self.alpha: Tensor
         self.register_buffer("alpha", faded_border(layout.side), persistent=False)
 
+    @property
+    def code_shape(self) -> tuple[int, ...]:
+        return (self.pose.encoder.linear.out_features,)
+
     def encode_appearance(self, sources: Sequence[Observation]) -> Appearance:
         """Of 1 … 8 pictures of one person, their order making no difference but to whose pose is the
         source's: the first's.
@@ -120,9 +125,8 @@ class DaeGan(Reenactor[Appearance, Structure]):
     def transfer(
         self, structure: Structure, neutral: Structure, appearance: Appearance, controls: Controls
     ) -> Structure:
-        return Structure(
-            tokens.transferred(structure.pose, neutral.pose, appearance.structure.pose, controls)
-        )
+        moved = tokens.transferred(structure.pose, neutral.pose, appearance.structure.pose, controls)
+        return Structure(self.pushed(moved, controls))
 
     def decode(self, appearance: Appearance, structure: Structure) -> tuple[Tensor, Tensor]:
         features = appearance.features

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.contract import Controls, CropRule, Observation, Reenactor, Spec, cat_codes, middle
+from models.contract import Controls, CropRule, Observation, Spec, cat_codes, middle
+from models.directions import Directed
 from models.imf.alignment import Alignment, picture, places
 from models.imf.alignment import align as attend
 from models.imf.decoder import FrameDecoder
@@ -59,7 +60,7 @@ class Appearance(NamedTuple):
 
 
 @register
-class Imf(Reenactor[Appearance, Structure]):
+class Imf(Directed[Appearance, Structure]):
     """shape: widths other than the size's. Raises ValueError for an unknown size."""
 
     spec = Spec(
@@ -103,6 +104,10 @@ class Imf(Reenactor[Appearance, Structure]):
         self.alpha: Tensor
         self.register_buffer("alpha", faded_border(shape.side), persistent=False)
 
+    @property
+    def code_shape(self) -> tuple[int, ...]:
+        return (self.shape.token,)
+
     def encode_appearance(self, sources: Sequence[Observation]) -> Appearance:
         if len(sources) != 1:
             raise ValueError(f"imf takes one source picture, not {len(sources)}")
@@ -129,7 +134,8 @@ class Imf(Reenactor[Appearance, Structure]):
     def transfer(
         self, structure: Structure, neutral: Structure, appearance: Appearance, controls: Controls
     ) -> Structure:
-        return Structure(transferred(structure.token, neutral.token, appearance.structure.token, controls))
+        moved = transferred(structure.token, neutral.token, appearance.structure.token, controls)
+        return Structure(self.pushed(moved, controls))
 
     def decode(self, appearance: Appearance, structure: Structure) -> tuple[Tensor, Tensor]:
         rgb = self.frame(self.aligned(appearance, structure)).float()

@@ -13,6 +13,16 @@ const WORDS = {
   shading: ["Light", "How much of the light and shade on your face is carried over"],
 };
 
+// Likewise, what pushes the avatar beside the movement, either way; with words for both ends.
+const EDITS = {
+  turn: ["Turn", "to the left", "to the right"],
+  nod: ["Nod", "down", "up"],
+  tilt: ["Tilt", "to the left", "to the right"],
+  jaw: ["Mouth", "shut", "open"],
+  smile: ["Smile", "less", "more"],
+  blink: ["Eyes", "open", "shut"],
+};
+
 /** Fires `change` with detail {NAME: NUMBER} for what the person moved. */
 export class Settings extends EventTarget {
   /** controls: /api/config's. Those that cannot take more than one value have nothing to set, and are left out. */
@@ -21,10 +31,13 @@ export class Settings extends EventTarget {
     this.controls = Object.fromEntries(Object.entries(controls).filter(([, range]) => range.max > range.min));
     this.inputs = {};
     this.outputs = {};
-    const order = Object.keys(WORDS);
+    const order = [...Object.keys(WORDS), ...Object.keys(EDITS)];
     const place = (name) => (order.indexOf(name) + order.length) % order.length;
     const names = Object.keys(this.controls).sort((a, b) => place(a) - place(b));
-    form.replaceChildren(...names.map((name) => this.#row(name)));
+    const rows = names.map((name) => this.#row(name));
+    const first = names.findIndex((name) => name in EDITS);
+    if (first >= 0) rows.splice(first, 0, this.#heading("On top of your movement"));
+    form.replaceChildren(...rows);
     form.addEventListener("submit", (event) => event.preventDefault());
     this.reset();
   }
@@ -62,23 +75,37 @@ export class Settings extends EventTarget {
 
   #label(name) {
     const output = this.outputs[name];
-    if (output) output.textContent = `${Math.round(100 * this.#value(name))} %`;
-    if (output) this.inputs[name].setAttribute("aria-valuetext", output.textContent);
+    if (!output) return;
+    const value = Math.round(100 * this.#value(name));
+    const sign = value < 0 ? "−" : value > 0 && this.controls[name].min < 0 ? "+" : "";
+    output.textContent = `${sign}${Math.abs(value)} %`;
+    this.inputs[name].setAttribute("aria-valuetext", output.textContent);
+    this.inputs[name].style.setProperty("--at", `${50 + value / 2}%`); // for those that begin in the middle
   }
 
-  /** Words under a setting, for eyes and screen readers alike. */
+  /** Words under a setting, for eyes and screen readers alike: a sentence, or one for either end. */
   #help(input, words) {
     const help = document.createElement("p");
     help.id = `${input.id}-help`;
     help.className = "small";
-    help.textContent = words;
+    words.forEach((part, index) => {
+      const end = document.createElement("span");
+      end.textContent = part;
+      help.append(...(index ? [" ", end] : [end]));
+    });
     input.setAttribute("aria-describedby", help.id);
     return help;
   }
 
+  #heading(words) {
+    const heading = document.createElement("h3");
+    heading.textContent = words;
+    return heading;
+  }
+
   #row(name) {
     const { min, max, step } = this.controls[name];
-    const [words, help] = WORDS[name] ?? [name.replaceAll("_", " "), ""];
+    const [words, ...help] = WORDS[name] ?? EDITS[name] ?? [name.replaceAll("_", " ")];
     const input = document.createElement("input");
     const label = document.createElement("label");
     const row = document.createElement("div");
@@ -93,12 +120,13 @@ export class Settings extends EventTarget {
       row.append(label, input);
     } else {
       Object.assign(input, { type: "range", min, max, step });
+      if (min < 0) input.className = "both";
       const output = document.createElement("span");
       output.setAttribute("aria-hidden", "true"); // the slider tells its own value
       this.outputs[name] = output;
       row.append(label, output, input);
     }
-    if (help) row.append(this.#help(input, help));
+    if (help.length) row.append(this.#help(input, help));
     input.addEventListener("input", () => {
       this.#label(name);
       this.dispatchEvent(new CustomEvent("change", { detail: { [name]: this.#value(name) } }));

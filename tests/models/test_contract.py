@@ -19,8 +19,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from models import latent, registry, weights
-from models.contract import LANDMARKS, Controls, Observation, Reenactor, cat_codes, map_code
+from models.contract import EDITS, LANDMARKS, Controls, Observation, Reenactor, cat_codes, map_code
 from models.dae_gan import DaeGan, reenactor
+from models.directions import Directed
 from models.face_tracker import FaceTracker, person_mask
 from models.imf import Imf
 from models.imf.shape import Shape
@@ -82,6 +83,13 @@ IMF = Shape(
     decoder=(16, 16, 16, 8, 8),
     heads=(2, 2, 2, 2),
 )
+
+
+def with_sliders(network: Directed[Any, Any]) -> Directed[Any, Any]:
+    network.direct(torch.randn(len(EDITS), *network.code_shape))
+    return network
+
+
 NARROW: dict[str, Callable[[], Reenactor[Any, Any]]] = {
     "warp": Warp,  # has no widths
     "imf": lambda: Imf("paper", IMF),
@@ -95,6 +103,8 @@ NARROW: dict[str, Callable[[], Reenactor[Any, Any]]] = {
     "latent": lambda: Latent(layout=latent.Layout(side=64, seen=32, style=64, most=32)),
     "liveportrait": lambda: LivePortrait(LITTLE),
     "tiny": Tiny,
+    "sliders": lambda: with_sliders(Tiny()),
+    "sliders:rows": lambda: with_sliders(Latent(layout=latent.Layout(side=64, seen=32, style=64, most=32))),
 }
 
 
@@ -181,6 +191,8 @@ def settings() -> Controls:
         lips=torch.tensor([2.0, 1.0, 0.5]),
         mouth_pixels=torch.tensor([1.0, 1.0, 0.0]),
         shading=torch.tensor([0.0, 1.0, 0.5]),
+        turn=torch.tensor([0.5, -1.0, 0.0]),
+        blink=torch.tensor([0.0, 1.0, -0.2]),
     )
 
 
@@ -260,7 +272,7 @@ def test_a_control_that_is_not_honoured_changes_nothing(scene: Scene) -> None:
     appearance, default = batched(scene)[0], Controls.default(DRIVERS)
     plain = generator.transfer(played.structure, played.neutral, appearance, default)
     for name in Controls._fields:
-        changed = default._replace(**{name: torch.zeros(DRIVERS)})
+        changed = default._replace(**{name: 1 - getattr(default, name)})
         moved = generator.transfer(played.structure, played.neutral, appearance, changed)
         same = all(torch.equal(x, y) for x, y in zip(tensors(moved), tensors(plain), strict=True))
         assert same or name in generator.spec.controls, name

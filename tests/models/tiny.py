@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.contract import Controls, CropRule, Observation, Reenactor, Spec, cat_codes, middle
+from models.contract import Controls, CropRule, Observation, Spec, cat_codes, middle
+from models.directions import Directed
 from models.registry import register
 from models.tokens import CONTROLS, transferred
 
@@ -27,7 +28,7 @@ class TinyAppearance(NamedTuple):
 
 
 @register
-class Tiny(Reenactor[TinyAppearance, TinyStructure]):
+class Tiny(Directed[TinyAppearance, TinyStructure]):
     spec = Spec(
         name="tiny",
         reads=frozenset({"image"}),
@@ -55,6 +56,10 @@ class Tiny(Reenactor[TinyAppearance, TinyStructure]):
         self.alpha: Tensor
         self.register_buffer("alpha", torch.outer(ramp, ramp)[None, None], persistent=False)
 
+    @property
+    def code_shape(self) -> tuple[int, ...]:
+        return (TOKEN,)
+
     def encode_appearance(self, sources: Sequence[Observation]) -> TinyAppearance:
         if not 1 <= len(sources) <= self.spec.max_sources:
             raise ValueError(f"tiny takes 1 to {self.spec.max_sources} source pictures, not {len(sources)}")
@@ -77,9 +82,8 @@ class Tiny(Reenactor[TinyAppearance, TinyStructure]):
     def transfer(
         self, structure: TinyStructure, neutral: TinyStructure, appearance: TinyAppearance, controls: Controls
     ) -> TinyStructure:
-        return TinyStructure(
-            transferred(structure.token, neutral.token, appearance.structure.token, controls)
-        )
+        moved = transferred(structure.token, neutral.token, appearance.structure.token, controls)
+        return TinyStructure(self.pushed(moved, controls))
 
     def decode(self, appearance: TinyAppearance, structure: TinyStructure) -> tuple[Tensor, Tensor]:
         scale = 1 + self.scale(structure.token.to(self.linear.weight.dtype)).unsqueeze(2).unsqueeze(3)

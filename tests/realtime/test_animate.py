@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 import tests.fakes  # noqa: F401  (registers the generator `flat`)
+from models.contract import EDITS
 from models.face_tracker import FaceTracker
 from realtime.animate import Animation, animate, even, main
 from realtime.footage import open_footage
@@ -242,11 +243,22 @@ def test_the_generator_takes_half_of_the_cores(tmp_path: Path, monkeypatch: pyte
     assert torch.get_num_threads() == 3
 
 
+def test_sliders_go_both_ways(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    driving = write_clip(tmp_path / "drive.mp4", frames(GRID_CLIP, most=2))
+    command(tmp_path, "--turn", "-0.5", "--smile", "1", driving=driving)
+    assert "has no control turn, smile: left out" in caplog.text
+    asked = settings(tmp_path, driving, turn=-0.5, smile=1.0)
+    assert {name: asked.wishes[name] for name in EDITS} == dict(
+        zip(EDITS, (-0.5, 0, 0, 0, 1, 0), strict=True)
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--model", "nonsense"], "unknown model 'nonsense'; known: "),
         (["--eyes", "3"], "control eyes: must be from 0 to 2"),
+        (["--turn", "left"], "turn"),
         (["--neutral", "sometimes"], "neutral 'sometimes': write first, auto or the number of a frame"),
         (["--output", "out.gif"], "output out.gif: its name must end in .mp4, .mov or .mkv"),
         (["--output", "/nowhere/out.mp4"], "there is no folder /nowhere"),

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -10,8 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from models.contract import EDITS
 from realtime.access import host_name
-from tests.flat import SEVERAL, flat_picture
+from realtime.framing import Canvas
+from tests.flat import SEVERAL, Flat, FlatEngine, flat_picture
 from tests.live import Peer, connected, peer_of, running_server
 
 pytestmark = pytest.mark.usefixtures("loopback_ice")
@@ -138,6 +141,7 @@ async def test_controls_by_http_and_by_data_channel() -> None:
     [
         ({"controls": {"nose": 1}}, "known: relative, gain_expression"),
         ({"controls": {"eyes": 1}}, "unknown control"),
+        ({"controls": {"turn": 0.5}}, "unknown control 'turn'"),
         ({"controls": {"gain_expression": 2.5}}, "from 0 to 2"),
         ({"controls": {"gain_expression": "a lot"}}, "number"),
         ({"controls": {"gain_expression": True}}, "number"),
@@ -153,6 +157,34 @@ async def test_settings_that_cannot_be_are_refused(body: object, reason: str) ->
         assert response.status == 422
         assert reason in (await response.json(content_type="application/problem+json"))["detail"]
         assert server.session(peer).controls == server.roster.services.panel.defaults
+
+
+class Edited(Flat):
+    """Says that it has sliders."""
+
+    spec = replace(Flat.spec, controls=(*Flat.spec.controls, *EDITS))
+
+
+async def test_sliders_by_http_and_by_data_channel() -> None:
+    async with (
+        running_server(FlatEngine(Edited(), canvas=Canvas(64, 64))) as server,
+        connected(server) as peer,
+    ):
+        config = await (await peer.http.get("/api/config")).json()
+        assert config["controls"]["turn"] == {"min": -1, "max": 1, "step": 0.05, "value": 0}
+        assert (await peer.message("hello"))["controls"]["blink"] == 0
+        response = await peer.http.patch(api(peer), json={"controls": {"turn": -0.5}})
+        assert (await response.json())["controls"]["turn"] == -0.5
+        reply = await asked(peer, type="controls", controls={"smile": 1})
+        assert (reply["controls"]["turn"], reply["controls"]["smile"]) == (-0.5, 1)
+        controls = server.session(peer).avatar.controls
+        assert [float(getattr(controls, name)) for name in EDITS] == [-0.5, 0, 0, 0, 1, 0]
+        for wishes, reason in (({"turn": -1.5}, "from -1 to 1"), ({"frown": 1}, "unknown control 'frown'")):
+            refused = await peer.http.patch(api(peer), json={"controls": wishes})
+            assert refused.status == 422
+            assert reason in (await refused.json(content_type="application/problem+json"))["detail"]
+            assert reason in (await asked(peer, type="controls", controls=wishes))["detail"]
+        assert server.session(peer).controls["turn"] == -0.5
 
 
 async def test_not_a_number_is_refused() -> None:

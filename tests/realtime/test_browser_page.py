@@ -1,10 +1,15 @@
 """The page itself: it fits phones and desktops, works by keyboard, and keeps to its own server."""
 
 import re
+from collections.abc import Iterator
 
 import pytest
+import torch
 from playwright.sync_api import Browser, ViewportSize, expect
 
+from models import weights
+from models.contract import EDITS
+from models.directions import Directed
 from realtime.bench.process import Running
 from tests.realtime import browsing
 from tests.realtime.browsing import DESKTOP, PHONE, WATCHED, visit
@@ -13,6 +18,8 @@ pytestmark = pytest.mark.browser
 
 SMALL_PHONE = ViewportSize(width=320, height=568)
 LYING_PHONE = ViewportSize(width=844, height=390)
+OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+CHANGED = 4  # levels: more than the codec makes of one and the same picture
 
 # Notes how each call that ends a session was answered, and whether the connection was still there then.
 ENDINGS = """
@@ -55,11 +62,10 @@ def test_a_session_is_ended_before_its_connection_is_closed(browser: Browser, as
 )
 def test_the_page_fits(browser: Browser, astronaut: Running, viewport: ViewportSize) -> None:
     there = visit(browser, astronaut.address, viewport)
-    overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     for state in ("idle", "live"):
         if state == "live":
             there.start()
-        assert there.page.evaluate(overflow) <= 0, state
+        assert there.page.evaluate(OVERFLOW) <= 0, state
         stage = there.page.locator("#stage").bounding_box()
         start = there.page.locator("#start").bounding_box()
         assert stage is not None
@@ -136,6 +142,64 @@ def test_only_settings_that_the_model_honours_are_shown(browser: Browser, astron
     config = there.page.evaluate("fetch('/api/config').then((answer) => answer.json())")
     shown = there.page.eval_on_selector_all("#sliders input", "(inputs) => inputs.map((input) => input.name)")
     assert set(shown) == set(config["controls"])
+    there.page.context.close()
+
+
+@pytest.fixture(scope="module")
+def with_sliders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A server whose network has directions, and learnt nothing."""
+    network = weights.seeded("dae_gan:tiny")
+    assert isinstance(network, Directed)
+    dice = torch.Generator().manual_seed(0)
+    network.direct(5 * torch.randn(len(EDITS), *network.code_shape, generator=dice))
+    path = tmp_path_factory.mktemp("weights") / "sliders.safetensors"
+    weights.save(network, path)
+    with browsing.server("--model", "dae_gan:tiny", "--weights", str(path)) as running:
+        yield running
+
+
+def test_sliders_push_the_avatar(browser: Browser, with_sliders: Running) -> None:
+    there = visit(browser, with_sliders.address)
+    for name in EDITS:
+        slider = there.page.locator(f"#sliders input[name={name}]")
+        assert (slider.get_attribute("min"), slider.get_attribute("max")) == ("-1", "1")
+        expect(slider).to_have_value("0")
+        expect(slider).to_have_attribute("aria-valuetext", "0 %")
+    turn = there.page.get_by_role("slider", name="Turn", exact=True)
+    expect(turn).to_have_attribute("name", "turn")
+    expect(turn).to_have_accessible_description("to the left to the right")
+    there.page.get_by_role("slider", name="Expression", exact=True).fill("0")  # the driver moves nothing
+    there.start()
+    plain = there.avatar(12)[-1]
+    turn.press("End")
+    expect(turn).to_have_attribute("aria-valuetext", "+100 %")
+    browsing.until(lambda: browsing.difference(there.shown(), plain) > CHANGED, "a slider that is heard")
+    turn.press("Home")
+    turn.press("ArrowRight")
+    expect(turn).to_have_attribute("aria-valuetext", "−95 %")
+    turn.fill("0")
+    browsing.until(lambda: browsing.difference(there.shown(), plain) < CHANGED / 2, "the avatar as it was")
+    turn.fill("0.5")
+    there.button("Reset").click()
+    expect(turn).to_have_value("0")
+    assert there.complaints == []
+    there.page.context.close()
+
+
+@pytest.mark.parametrize("viewport", [PHONE, SMALL_PHONE], ids=["phone", "small"])
+def test_sliders_fit_on_a_phone(browser: Browser, with_sliders: Running, viewport: ViewportSize) -> None:
+    """Where there is room, with the avatar that they push."""
+    there = visit(browser, with_sliders.address, viewport)
+    assert there.page.evaluate(OVERFLOW) <= 0
+    last = there.page.get_by_role("slider", name="Eyes", exact=True)
+    last.scroll_into_view_if_needed()
+    box, stage = last.bounding_box(), there.page.locator("#stage").bounding_box()
+    assert box is not None
+    assert stage is not None
+    if viewport is PHONE:
+        assert stage["y"] >= 0
+        assert stage["y"] + stage["height"] < box["y"]
+    assert box["y"] + box["height"] <= viewport["height"]
     there.page.context.close()
 
 

@@ -31,7 +31,7 @@ from tests.models.test_contract import NARROW, narrow
 from trainer.trial import difference, scene
 
 ROOT = Path(__file__).parents[2]
-QUICK = ("tiny", "landmark_gan")  # torch takes minutes to trace the others
+QUICK = ("tiny", "sliders", "landmark_gan")  # torch takes minutes to trace the others
 EVERY = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NARROW]
 
 Exports = Callable[..., Path]

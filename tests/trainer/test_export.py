@@ -32,7 +32,7 @@ from trainer.trained import Training, checkpoint_at, generator_of
 from trainer.trial import Session, decibels, difference, scene
 
 PROGRAM = "python -m trainer.export: "
-QUICK = ("tiny", "landmark_gan")  # torch takes minutes to trace the others
+QUICK = ("tiny", "sliders", "landmark_gan")  # torch takes minutes to trace the others
 EVERY = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NARROW]
 FRAME = ("structure", "transfer", "decode")
 
@@ -114,7 +114,9 @@ def test_each_graph_says_what_torch_says(exported: Any, name: str) -> None:
             assert_same(stranger.run("structure", driving=driving), "structure", structure)
             neutral = network.neutral([row(codes, index) for index in range(batch)])
             assert_same(stranger.run("neutral", codes=codes), "neutral", neutral)
-            controls = Controls.default(batch, eyes=0.5, gain_pose=1.5, gain_expression=0.7)
+            controls = Controls.default(
+                batch, eyes=0.5, gain_pose=1.5, gain_expression=0.7, turn=-1.0, jaw=0.4
+            )
             controls = controls._replace(relative=torch.arange(batch).remainder(2).float())
             moved = network.transfer(structure, codes, appearance, controls)
             taken = {"structure": structure, "neutral": codes, "appearance": appearance}
