@@ -67,7 +67,8 @@ train-latent: $(DEV_STAMP)
 	$(call COEFFICIENTS,$(LATENT)/face.safetensors) $(FACES)
 	$(call COEFFICIENTS,$(LATENT)/judge.safetensors) --seed 1
 	$(STAGE) stylegan2 --config tiny $(FACES) --output $(LATENT)/stylegan2 --resume auto
-	$(STAGE) latent_encoder --config tiny $(FACES) --upstream $(LATENT)/stylegan2 --output $(LATENT)/encoder --resume auto
+	$(STAGE) latent_encoder --config tiny $(FACES) --upstream $(LATENT)/stylegan2 \
+	  --coefficients $(LATENT)/face.safetensors --output $(LATENT)/encoder --resume auto
 	$(BIN)/python -m trainer.prepare moves --model latent:tiny $(FACES) --upstream $(LATENT)/encoder \
 	  --output $(LATENT)/moves.safetensors --coefficients $(LATENT)/judge.safetensors --sheet $(LATENT)/walks.png
 	$(STAGE) latent --config tiny $(FACES) --upstream $(LATENT)/encoder --moves $(LATENT)/moves.safetensors \
@@ -75,6 +76,7 @@ train-latent: $(DEV_STAMP)
 	rm -rf $(LATENT)/report
 	$(BIN)/python -m trainer.evaluate --weights $(LATENT)/latent --style seated \
 	  --coefficients $(LATENT)/judge.safetensors --output $(LATENT)/report
+	cat $(LATENT)/report/report.md
 
 bench: $(DEV_STAMP)
 	$(BIN)/python -m realtime.bench stages

@@ -58,7 +58,8 @@ def runs(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         quick(patch)
         assert ran("stylegan2", folder, data) == 0
-        assert ran("latent_encoder", folder, data, "--upstream", f"{folder}/stylegan2") == 0
+        seen = ("--upstream", f"{folder}/stylegan2", "--coefficients", f"{folder}/face.safetensors")
+        assert ran("latent_encoder", folder, data, *seen) == 0
         assert prepare.main(["moves", *moves(folder, data), "--sheet", f"{folder}/sheet.png"]) == 0
         assert ran("latent", folder, data, *given(folder)) == 0
     return folder
@@ -132,7 +133,7 @@ def test_the_mean_w_is_the_mapping_s(runs: Path) -> None:
 def test_what_every_phase_says_is_in_the_log(runs: Path) -> None:
     for name, words in (
         ("stylegan2", ("generator/adversarial", "path/length", "discriminator/bce", "r1/r1")),
-        ("latent_encoder", ("encoder/pixel", "encoder/perceptual", "encoder/code", "discriminator/bce")),
+        ("latent_encoder", ("encoder/pixel", "encoder/perceptual", "encoder/face", "discriminator/bce")),
         ("latent", ("halves/reconstruction", "halves/3dmm structure", "halves/appearance")),
     ):
         lines = [json.loads(line) for line in (runs / name / "log.jsonl").read_text().splitlines()]
