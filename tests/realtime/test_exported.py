@@ -177,7 +177,7 @@ assert shown.any()
 print(*sorted(name for name in sys.modules if name.partition(".")[0] in ("models", "trainer")))
 """
 KNOWN = {"contract", "describe", "face_geometry", "face_tracker", "meter", "observation", "portrait_face"}
-KNOWN |= {"registry", "weights"}
+KNOWN |= {"directions", "registry", "weights"}
 
 
 @pytest.mark.parametrize(

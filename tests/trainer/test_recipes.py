@@ -101,7 +101,8 @@ LEAVE = {
     ("stylegan2", "mixing"): (set(), set()),
     ("stylegan2", "augmentation"): (set(), set()),
     ("latent_encoder", "perceptual"): ({"perceptual"}, set()),
-    ("latent_encoder", "identity"): (set(), set()),  # there is no embedder
+    ("latent_encoder", "identity"): (set(), set()),  # there is no embedder …
+    ("latent_encoder", "face"): (set(), set()),  # … and no face model
     ("latent_encoder", "delta"): ({"delta"}, set()),
     ("latent_encoder", "adversarial"): ({"adversarial", "bce", "r1"}, set()),
     ("latent", "3dmm-appearance"): ({"3dmm appearance"}, set()),

@@ -312,9 +312,8 @@ CONFIGS: dict[str, Settings] = {
     ),
     "tiny": LatentSettings(
         model="latent:tiny",
-        pictures=48_000,
-        batch=32,
-        drawn=16,
+        pictures=45_000,
+        batch=8,
         learning=Learning(generator=5e-4, betas=(0.9, 0.999), schedule="cosine", ema=5_000),
         sample_every=16_000,
         checkpoint_every=16_000,
