@@ -107,7 +107,7 @@ def test_the_way_back_grows_linearly_with_the_share(name: str) -> None:
 
 
 def test_codes_that_are_compared_with_each_other_take_more_than_linearly() -> None:
-    settings, recipe = tiny("latent")
+    settings, recipe = tiny("latent", drawn=16)
     found = [activations(recipe, settings.precision, share, CPU)["halves"] for share in (4, 8, 16)]
     four, eight, twice = found
     assert twice - eight > 2 * (eight - four) > 0
