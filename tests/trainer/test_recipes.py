@@ -53,7 +53,7 @@ WITHOUT_VGG = {
         "r1": {"r1"},
     },
     "latent_encoder": {
-        "encoder": {"pixel", "perceptual", "delta", "adversarial", "code"},
+        "encoder": {"pixel", "perceptual", "face", "delta", "adversarial", "code"},
         "discriminator": {"bce"},
         "r1": {"r1"},
     },
@@ -101,8 +101,8 @@ LEAVE = {
     ("stylegan2", "mixing"): (set(), set()),
     ("stylegan2", "augmentation"): (set(), set()),
     ("latent_encoder", "perceptual"): ({"perceptual"}, set()),
-    ("latent_encoder", "identity"): (set(), set()),  # there is no embedder …
-    ("latent_encoder", "face"): (set(), set()),  # … and no face model
+    ("latent_encoder", "identity"): (set(), set()),  # there is no embedder
+    ("latent_encoder", "face"): ({"face"}, set()),
     ("latent_encoder", "delta"): ({"delta"}, set()),
     ("latent_encoder", "adversarial"): ({"adversarial", "bce", "r1"}, set()),
     ("latent", "3dmm-appearance"): ({"3dmm appearance"}, set()),
@@ -131,7 +131,7 @@ def tiny(name: str, with_vgg: bool = False, **changes: Any) -> Recipe:
     recipe = recipes.get(name).build(settings, vgg() if with_vgg else None)
     if isinstance(recipe, LatentEncoderRecipe):
         recipe.new_step(settings.pictures)  # all rows of a code are its own by then
-    if isinstance(recipe, LatentRecipe):
+    if isinstance(recipe, (LatentEncoderRecipe, LatentRecipe)):
         recipe.face = CoefficientRegressor(["who"], ["what", "where"]).eval().requires_grad_(False)
     return recipe.to(CPU)
 
