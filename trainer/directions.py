@@ -17,6 +17,7 @@ from torch import Tensor
 from models.contract import EDITS, Reenactor
 from models.directions import Directed
 from trainer.data.dataset import ClipDataset
+from trainer.data.walks import regression
 from trainer.evaluation.framing import seen
 from trainer.evaluation.probing import MOTIONS, motions_of
 
@@ -33,7 +34,7 @@ LABELS = ("rotation", "expression")  # of a clip's truth
 CLIPS, FRAMES = 200, 12  # at most; frames of a clip that are spread over it
 REACH = 0.975  # of what people do is within ±1
 LEAST = 0.01  # reach of a number that moves: degrees, or of an expression's [0, 1]
-RIDGE = 1e-6  # of the numbers' variance: two that always move together share what they do
+RIDGE = 1e-6  # of numbers that reach ±1: two that always move together share what they do
 
 
 class Found(NamedTuple):
@@ -75,9 +76,7 @@ def fitted(codes: Tensor, numbers: Tensor, clips: Tensor) -> Found:
             raise ValueError(f"nobody in these clips moves what {name} is for ({DOES[name]})")
     flat = _within(codes.flatten(1).double(), clips)
     changes = _within(numbers.double() / reach, clips)
-    square = changes.T @ changes
-    damping = RIDGE * square.diagonal().mean() * torch.eye(len(EDITS), dtype=square.dtype)
-    found = torch.linalg.solve(square + damping, changes.T @ flat)
+    found = regression(changes, flat, RIDGE)
     spread = flat.square().sum()
     left = (flat - changes @ found).square().sum() / spread
     strength = found.norm(dim=1) / (spread / len(flat)).sqrt()

@@ -25,7 +25,7 @@ STRUCTURE = (*EXPRESSIONS, "gaze_yaw", "gaze_pitch", "yaw", "pitch", "roll")
 FPS = 25
 FURTHEST = 3.0  # deviations of a number
 STEP = 10  # frames of a motion at FPS from one frame of a walk to the next: eight of them are 3.2 s
-STYLE = "wild"  # of the motions: as far as rendered stills differ; people who sit and talk move half as far
+STYLE = "wild"  # of the motions: heads turn as far as in seated clips; those of talkers turn a fifth of that
 REACH = 0.8  # of the way from the mean code to a drawn one: as far as the encoder's codes of pictures lie
 
 
@@ -227,11 +227,11 @@ def fitted(codes: Tensor, numbers: Tensor, rows: int, ridge: float = 1e-2) -> Mo
     standard = (numbers - mean) / deviation
     changes = (standard - standard.mean(1, keepdim=True)).flatten(0, 1).double()  # NT×P
     flat = offsets.flatten(2).flatten(0, 1).double()  # NT×LC
-    found = _ridge(changes, flat, ridge)
+    found = regression(changes, flat, ridge)
     left = (flat - changes @ found).square().sum() / flat.square().sum()
     middle = codes.mean((0, 1))
     moving = (codes - middle)[:, :, :rows].flatten(2).flatten(0, 1).double()
-    read = _ridge(moving / moving.std(), standard.flatten(0, 1).double(), ridge) / moving.std()
+    read = regression(moving / moving.std(), standard.flatten(0, 1).double(), ridge) / moving.std()
     reading = codes.new_zeros(*codes.shape[2:], len(mean))
     reading[:rows] = read.float().view(rows, codes.shape[3], -1)
     return Moves(
@@ -246,8 +246,9 @@ def fitted(codes: Tensor, numbers: Tensor, rows: int, ridge: float = 1e-2) -> Mo
     )
 
 
-def _ridge(given: Tensor, asked: Tensor, ridge: float) -> Tensor:
-    """The D×E that takes rows n×D to rows n×E. ridge: of the given numbers' variance, if that is one."""
+def regression(given: Tensor, asked: Tensor, ridge: float) -> Tensor:
+    """The linear map, D×E, that takes rows n×D to rows n×E. ridge: of the given numbers' variance, if that
+    is one."""
     damping = ridge * len(given) * torch.eye(given.shape[1], dtype=given.dtype)
     found: Tensor = torch.linalg.solve(given.T @ given + damping, given.T @ asked)
     return found
