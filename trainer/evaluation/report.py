@@ -16,7 +16,7 @@ WORDS = "source, driving, drawn, truth, and how far drawn and source are from th
 KINDS = {
     "crossing": "Cross-identity: a person drawn with somebody else's motion, beside a true picture of that",
     "self": "Self-reenactment: a person drawn with his own motion",
-    "sequences": "Videos, each shown by a frame of another video of the same person",
+    "sequences": "Videos, each shown by a picture of the same person from elsewhere",
 }
 
 WAYS = {

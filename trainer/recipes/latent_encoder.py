@@ -268,7 +268,7 @@ CONFIGS: dict[str, Settings] = {
     ),
     "tiny": LatentEncoderSettings(
         model="latent:tiny",
-        pictures=30_000,
+        pictures=40_000,
         batch=16,
         learning=Learning(
             generator=1e-3,

@@ -224,7 +224,7 @@ CONFIGS: dict[str, Settings] = {
     ),
     "tiny": StyleGan2Settings(
         model="latent:tiny",
-        pictures=75_000,
+        pictures=60_000,
         batch=16,
         learning=Learning(generator=2e-3, discriminator=2e-3, betas=(0.0, 0.99), ema=5_000),
         loss=Losses(r1=0.1),
