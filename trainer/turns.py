@@ -35,6 +35,7 @@ class Turn:
         if dist.is_initialized():
             for parameter in self.parameters:
                 parameter.requires_grad_(True)
+                parameter.register_hook(_laid_out)
             self.ddp = DistributedDataParallel(loss)
         self.loss: nn.Module = self.ddp or loss
 
@@ -94,6 +95,12 @@ class Turn:
             module.requires_grad_(False)
         for module in self.trained:
             module.requires_grad_(True)
+
+
+def _laid_out(gradient: Tensor) -> Tensor:
+    """The gradient with strides as the parameter has them. Where a side is 1, autograd's are whatever they
+    came to be (in R1's, of a layer with one output), and DistributedDataParallel complains of that."""
+    return gradient.view(gradient.shape) if gradient.is_contiguous() else gradient
 
 
 class _Loss(nn.Module):

@@ -7,6 +7,7 @@ the joined batch's groups.
 
 import io
 import multiprocessing
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -228,6 +229,7 @@ def alone(
     case: str, rank: int, world: int, parts: int, strided: bool, store: Path, there: Connection
 ) -> None:
     torch.set_num_threads(1)
+    warnings.simplefilter("error")  # torch, too, complains here: of gradients laid out unlike what it sends
     dist.init_process_group("gloo", init_method=store.as_uri(), rank=rank, world_size=world)
     try:
         found: Any = gradients(case, rank, world, parts, strided)
