@@ -35,7 +35,7 @@ class Turn:
         if dist.is_initialized():
             for parameter in self.parameters:
                 parameter.requires_grad_(True)
-                parameter.register_hook(_laid_out)
+                parameter.register_hook(_laid_out)  # type: ignore[no-untyped-call]
             self.ddp = DistributedDataParallel(loss)
         self.loss: nn.Module = self.ddp or loss
 
