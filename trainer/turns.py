@@ -35,7 +35,8 @@ class Turn:
         if dist.is_initialized():
             for parameter in self.parameters:
                 parameter.requires_grad_(True)
-                parameter.register_hook(_laid_out)  # type: ignore[no-untyped-call]
+                if 1 in parameter.shape:
+                    parameter.register_hook(_laid_out)  # type: ignore[no-untyped-call]
             self.ddp = DistributedDataParallel(loss)
         self.loss: nn.Module = self.ddp or loss
 
@@ -98,7 +99,7 @@ class Turn:
 
 
 def _laid_out(gradient: Tensor) -> Tensor:
-    """The gradient with strides as the parameter has them. Where a side is 1, autograd's are whatever they
+    """The gradient with strides as the parameter has them. Of a side of 1, autograd's stride is whatever it
     came to be (in R1's, of a layer with one output), and DistributedDataParallel complains of that."""
     return gradient.view(gradient.shape) if gradient.is_contiguous() else gradient
 
